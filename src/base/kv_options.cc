@@ -1,0 +1,169 @@
+#include "arkvale/kv_options.h"
+
+#include <array>
+
+namespace arkvale {
+namespace {
+
+template <typename T>
+struct Named {
+  std::string_view name;
+  T value;
+};
+
+constexpr auto kPolicies = std::to_array<Named<KvPolicyKind>>({
+    {"full", KvPolicyKind::kFull},
+    {"arkvale", KvPolicyKind::kArkvale},
+});
+constexpr auto kDigests = std::to_array<Named<DigestKind>>({
+    {"centroid", DigestKind::kCentroid},
+    {"sphere-max", DigestKind::kSphereMax},
+    {"sphere-center", DigestKind::kSphereCenter},
+    {"sphere-mean", DigestKind::kSphereMean},
+    {"cuboid-max", DigestKind::kCuboidMax},
+    {"cuboid-center", DigestKind::kCuboidCenter},
+    {"cuboid-mean", DigestKind::kCuboidMean},
+});
+constexpr auto kCombines = std::to_array<Named<CombineKind>>({
+    {"mean", CombineKind::kMean},
+    {"max", CombineKind::kMax},
+    {"softmax-mean", CombineKind::kSoftmaxMean},
+});
+constexpr auto kAttends = std::to_array<Named<AttendKind>>({
+    {"resident", AttendKind::kResident},
+    {"selected", AttendKind::kSelected},
+    {"all", AttendKind::kAll},
+});
+constexpr auto kWindowExits = std::to_array<Named<WindowExit>>({
+    {"rank", WindowExit::kRank},
+    {"drop", WindowExit::kDrop},
+});
+constexpr auto kDigestTypes = std::to_array<Named<bool>>({
+    {"f16", false},
+    {"f32", true},
+});
+
+template <typename T, size_t N>
+Status Lookup(const std::array<Named<T>, N>& table, std::string_view what, std::string_view name, T& value) {
+  std::string known;
+  for (const auto& entry : table) {
+    if (entry.name == name) {
+      value = entry.value;
+      return OkStatus();
+    }
+    known += known.empty() ? "" : ", ";
+    known += entry.name;
+  }
+  return InvalidArgument(std::string(what) + " '" + std::string(name) + "' is unknown: use one of " + known);
+}
+
+template <typename T, size_t N>
+std::string_view NameOf(const std::array<Named<T>, N>& table, T value) {
+  for (const auto& entry : table) {
+    if (entry.value == value) return entry.name;
+  }
+  return "?";
+}
+
+std::string LayerNote(int32_t layer) { return layer < 0 ? "" : " (layer " + std::to_string(layer) + ")"; }
+
+// One layer's budget and nominal top-k; `layer` < 0 means the values for all layers.
+Status CheckBudget(const KvOptions& o, int64_t budget_tokens, int32_t topk_pages, int32_t layer) {
+  if (budget_tokens < 0) {
+    return InvalidArgument("budget " + std::to_string(budget_tokens) + " tokens < 0" + LayerNote(layer) +
+                           ": use 0 for no limit");
+  }
+  if (budget_tokens == 0) return OkStatus();
+  const int64_t pages = budget_tokens / o.page_tokens;
+  const int64_t needed = static_cast<int64_t>(o.sink_pages) + o.window_pages + 1;
+  if (pages < needed) {
+    return InvalidArgument("budget " + std::to_string(budget_tokens) + " tokens = " + std::to_string(pages) +
+                           " pages of " + std::to_string(o.page_tokens) + " < sinks + window + 1 = " +
+                           std::to_string(needed) + " pages" + LayerNote(layer) + ": use at least " +
+                           std::to_string(needed * o.page_tokens) + " tokens or smaller pages");
+  }
+  if (topk_pages >= pages) {
+    return InvalidArgument("top-k " + std::to_string(topk_pages) + " pages >= budget of " + std::to_string(pages) +
+                           " pages" + LayerNote(layer) + ": use at most " + std::to_string(pages - 1));
+  }
+  return OkStatus();
+}
+
+Status CheckRanges(const KvOptions& o, int32_t n_layers, int32_t kv_heads) {
+  if (o.page_tokens != 8 && o.page_tokens != 16 && o.page_tokens != 32 && o.page_tokens != 64) {
+    return InvalidArgument("page of " + std::to_string(o.page_tokens) + " tokens: use 8, 16, 32 or 64");
+  }
+  if (o.sink_pages < 0) {
+    return InvalidArgument("sinks of " + std::to_string(o.sink_pages) + " pages < 0: use 0 or more");
+  }
+  if (o.window_pages < 1) {
+    return InvalidArgument("window of " + std::to_string(o.window_pages) + " pages < 1: use 1 or more");
+  }
+  if (o.dense_layers < 0 || o.dense_layers > n_layers) {
+    return InvalidArgument("dense layers " + std::to_string(o.dense_layers) + " outside 0.." +
+                           std::to_string(n_layers) + ", the model's layers");
+  }
+  if (o.group_heads < 1 || kv_heads % o.group_heads != 0) {
+    return InvalidArgument("group of " + std::to_string(o.group_heads) + " kv heads does not divide the model's " +
+                           std::to_string(kv_heads) + ": use a divisor");
+  }
+  if (o.topk.kind == TopkRule::Kind::kPages && o.topk.pages < 1) {
+    return InvalidArgument("top-k " + std::to_string(o.topk.pages) + " pages < 1: use 1 or more, auto or paper");
+  }
+  return OkStatus();
+}
+
+Status CheckListLength(std::string_view what, size_t size, int32_t n_layers) {
+  if (size == 0 || size == static_cast<size_t>(n_layers)) return OkStatus();
+  return InvalidArgument(std::string(what) + " list has " + std::to_string(size) + " entries, the model " +
+                         std::to_string(n_layers) + " layers: give one entry per layer");
+}
+
+}  // namespace
+
+Status KvOptions::Validate(int32_t n_layers, int32_t kv_heads) const {
+  ARKVALE_RETURN_IF_ERROR(CheckRanges(*this, n_layers, kv_heads));
+  ARKVALE_RETURN_IF_ERROR(CheckListLength("layer budget", layer_budget_tokens.size(), n_layers));
+  ARKVALE_RETURN_IF_ERROR(CheckListLength("layer top-k", layer_topk_pages.size(), n_layers));
+  if (policy == KvPolicyKind::kFull) return OkStatus();
+  const int32_t topk_pages = topk.kind == TopkRule::Kind::kPages ? topk.pages : 0;
+  ARKVALE_RETURN_IF_ERROR(CheckBudget(*this, budget_tokens, topk_pages, -1));
+  if (layer_budget_tokens.empty() && layer_topk_pages.empty()) return OkStatus();
+  for (int32_t l = 0; l < n_layers; ++l) {
+    const int64_t budget = layer_budget_tokens.empty() ? 0 : layer_budget_tokens[l];
+    const int32_t pages = layer_topk_pages.empty() ? 0 : layer_topk_pages[l];
+    if (pages < 0) {
+      return InvalidArgument("top-k " + std::to_string(pages) + " pages < 0" + LayerNote(l) + ": use 0 or more");
+    }
+    ARKVALE_RETURN_IF_ERROR(
+        CheckBudget(*this, budget == 0 ? budget_tokens : budget, pages == 0 ? topk_pages : pages, l));
+  }
+  return OkStatus();
+}
+
+std::string_view KvPolicyName(KvPolicyKind kind) { return NameOf(kPolicies, kind); }
+
+Result<KvPolicyKind> ParseKvPolicy(std::string_view name) {
+  KvPolicyKind kind{};
+  ARKVALE_RETURN_IF_ERROR(Lookup(kPolicies, "policy", name, kind));
+  return kind;
+}
+
+std::string_view DigestName(DigestKind kind) { return NameOf(kDigests, kind); }
+
+Result<DigestKind> ParseDigest(std::string_view name) {
+  DigestKind kind{};
+  ARKVALE_RETURN_IF_ERROR(Lookup(kDigests, "digest", name, kind));
+  return kind;
+}
+
+Status SetKvOption(KvOptions& options, std::string_view name, std::string_view value) {
+  if (name == "combine") return Lookup(kCombines, name, value, options.combine);
+  if (name == "attend") return Lookup(kAttends, name, value, options.attend);
+  if (name == "window-exit") return Lookup(kWindowExits, name, value, options.window_exit);
+  if (name == "digest-type") return Lookup(kDigestTypes, name, value, options.digest_f32);
+  return InvalidArgument("option '" + std::string(name) +
+                         "' is unknown: use one of combine, attend, window-exit, digest-type");
+}
+
+}  // namespace arkvale
