@@ -1,0 +1,38 @@
+// Argument checks that the public functions of the linear ops share.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "arkvale/status.h"
+#include "base/tensor_view.h"
+
+namespace arkvale {
+
+inline std::string ShapeOf(int64_t rows, int64_t cols) {
+  std::string shape(1, '[');
+  return shape.append(std::to_string(rows)).append(", ").append(std::to_string(cols)).append("]");
+}
+
+// Ok when `m` is [rows, cols] with rows that do not overlap and memory behind them. `who` names op and argument; it is
+// no std::string because a step that succeeds allocates nothing.
+inline Status CheckMatrix(const char* who, const MatrixView& m, int64_t rows, int64_t cols) {
+  if (m.rows != rows || m.cols != cols) {
+    return InvalidArgument(std::string(who) + " is " + ShapeOf(m.rows, m.cols) + ", expected " + ShapeOf(rows, cols));
+  }
+  if (rows > 0 && cols > 0 && m.data == nullptr) return InvalidArgument(std::string(who) + " has no data");
+  if (rows > 1 && m.stride < cols) {
+    return InvalidArgument(std::string(who) + ": row stride " + std::to_string(m.stride) + " < " +
+                           std::to_string(cols) + " columns");
+  }
+  return OkStatus();
+}
+
+// As above for the argument that sets the shape: any [rows >= 0, cols > 0].
+inline Status CheckMatrix(const char* who, const MatrixView& m) {
+  if (m.rows < 0) return InvalidArgument(std::string(who) + " is " + ShapeOf(m.rows, m.cols));
+  if (m.cols <= 0) return InvalidArgument(std::string(who) + " is " + ShapeOf(m.rows, m.cols) + ": no columns");
+  return CheckMatrix(who, m, m.rows, m.cols);
+}
+
+}  // namespace arkvale

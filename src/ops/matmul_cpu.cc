@@ -1,0 +1,115 @@
+// Matmul on the CPU: the step path (ggml's row kernels) and the choice between the paths.
+#include "ops/matmul_cpu.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "ggml-cpu.h"
+#include "ggml.h"
+#include "ops/cpu_kernels.h"
+#include "ops/dequantise.h"
+#include "ops/row_strips.h"
+
+namespace arkvale::cpu {
+namespace {
+
+// About a microsecond of weights per strip: long against handing one out, short against the end of the loop.
+constexpr int64_t kStripBytes = 16 * 1024;
+
+const ggml_type_traits_cpu& CpuTraits(int32_t type) { return *ggml_get_type_traits_cpu(static_cast<ggml_type>(type)); }
+
+struct RowsTarget {
+  const MatmulTarget* target;
+  ggml_vec_dot_t dot;
+  const std::byte* x;  // rows as `dot` reads them
+  int64_t x_row_bytes;
+  int64_t strip_rows;
+  int64_t strip_end;  // strips of this target and those before it
+};
+
+struct RowsJob {
+  std::span<const RowsTarget> targets;
+  int64_t n;
+  int64_t depth;
+};
+
+void RunStrip(const RowsJob& job, int64_t strip) {
+  const RowsTarget* t = job.targets.data();
+  int64_t first = 0;
+  while (strip >= t->strip_end) first = (t++)->strip_end;
+  const WeightView& w = t->target->weight;
+  const int64_t begin = (strip - first) * t->strip_rows;
+  const int64_t end = std::min(w.rows, begin + t->strip_rows);
+  for (int64_t r = begin; r < end; ++r) {
+    const std::byte* weights = static_cast<const std::byte*>(w.data) + r * w.row_bytes;
+    for (int64_t i = 0; i < job.n; ++i) {
+      float y;
+      t->dot(static_cast<int>(job.depth), &y, 0, weights, 0, t->x + i * t->x_row_bytes, 0, 1);
+      float* out = t->target->out.row(i) + r;
+      *out = t->target->add ? *out + y : y;
+    }
+  }
+}
+
+// Rows of x in `type`, converted into workspace slot 1 + index of the type's first user unless they are that already.
+void PrepareX(const OpContext& ctx, const MatrixView& x, int32_t type, int slot, RowsTarget& t) {
+  if (type == GGML_TYPE_F32) {
+    t.x = reinterpret_cast<const std::byte*>(x.data);
+    t.x_row_bytes = x.stride * static_cast<int64_t>(sizeof(float));
+    return;
+  }
+  t.x_row_bytes = TypeRowBytes(type, x.cols);
+  auto* rows = static_cast<std::byte*>(ctx.workspace->Shared(slot, x.rows * t.x_row_bytes));
+  const ggml_from_float_t from_float = CpuTraits(type).from_float;
+  ForRowStrips(ctx, x.rows, x.cols, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) from_float(x.row(i), rows + i * t.x_row_bytes, x.cols);
+  });
+  t.x = rows;
+}
+
+}  // namespace
+
+bool MatmulSupports(int32_t ggml_type) {
+  if (!CanDequantise(ggml_type) || kTileDepth % BlockElements(ggml_type) != 0) return false;
+  const ggml_type_traits_cpu& traits = CpuTraits(ggml_type);
+  if (traits.vec_dot == nullptr) return false;
+  if (traits.vec_dot_type == GGML_TYPE_F32) return true;
+  return CpuTraits(traits.vec_dot_type).from_float != nullptr &&
+         BlockElements(ggml_type) % BlockElements(traits.vec_dot_type) == 0;
+}
+
+void MatmulRows(const OpContext& ctx, const MatrixView& x, std::span<const MatmulTarget> targets) {
+  auto* prepared = static_cast<RowsTarget*>(ctx.workspace->Shared(0, targets.size() * sizeof(RowsTarget)));
+  int64_t n_strips = 0;
+  for (size_t i = 0; i < targets.size(); ++i) {
+    const WeightView& w = targets[i].weight;
+    const ggml_type_traits_cpu& traits = CpuTraits(w.ggml_type);
+    RowsTarget& t = prepared[i];
+    t.target = &targets[i];
+    t.dot = traits.vec_dot;
+    size_t same = 0;
+    while (CpuTraits(targets[same].weight.ggml_type).vec_dot_type != traits.vec_dot_type) ++same;
+    if (same < i) {
+      t.x = prepared[same].x;
+      t.x_row_bytes = prepared[same].x_row_bytes;
+    } else {
+      PrepareX(ctx, x, traits.vec_dot_type, static_cast<int>(1 + i), t);
+    }
+    t.strip_rows = std::clamp<int64_t>(kStripBytes / w.row_bytes, 4, 64);
+    n_strips += (w.rows + t.strip_rows - 1) / t.strip_rows;
+    t.strip_end = n_strips;
+  }
+  const RowsJob job{{prepared, targets.size()}, x.rows, x.cols};
+  ctx.pool->ParallelFor(n_strips, [&job](int64_t strip, int) { RunStrip(job, strip); });
+}
+
+Status Matmul(const OpContext& ctx, MatmulPath path, const MatrixView& x, std::span<const MatmulTarget> targets) {
+  if (path == MatmulPath::kTiles) {
+    MatmulTiles(ctx, x, targets);
+  } else {
+    MatmulRows(ctx, x, targets);
+  }
+  return OkStatus();
+}
+
+}  // namespace arkvale::cpu

@@ -1,0 +1,28 @@
+#include "ops/op_table.h"
+
+#include "ggml-cpu.h"
+#include "ops/cpu_kernels.h"
+
+namespace arkvale {
+
+const OpTable& CpuOps() {
+  static const OpTable table = [] {
+    ggml_cpu_init();  // row kernels read tables that this fills
+    return OpTable{
+        .device_name = "cpu",
+        .matmul = cpu::Matmul,
+        .embed = cpu::Embed,
+        .rms_norm = cpu::RmsNorm,
+        .rope_angles = cpu::RopeAngles,
+        .rope = cpu::Rope,
+        .glu = cpu::Glu,
+        .paged_attention = cpu::PagedAttention,
+        .prefill_attention = cpu::PrefillAttention,
+        .digest_build = cpu::DigestBuild,
+        .digest_score = cpu::DigestScore,
+    };
+  }();
+  return table;
+}
+
+}  // namespace arkvale
