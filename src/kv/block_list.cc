@@ -1,0 +1,35 @@
+#include "kv/block_list.h"
+
+#include <algorithm>
+
+#include "ops/convert.h"
+
+namespace arkvale {
+
+void StoreRows(ThreadPool& pool, const BlockPool& blocks_pool, const KvLayerShape& shape, const BlockList& list,
+               int64_t position0, const MatrixView& k, const MatrixView& v) {
+  constexpr int64_t kRowsPerTask = 16;
+  const int64_t n = k.rows;
+  const auto store = [&](int64_t task, int) {
+    for (int64_t i = task * kRowsPerTask; i < std::min(n, (task + 1) * kRowsPerTask); ++i) {
+      const BlockId block = list.at(position0 + i);
+      const int64_t token = (position0 + i) % kBlockTokens;
+      auto* kb = reinterpret_cast<f16_t*>(blocks_pool.k(block));
+      auto* vb = reinterpret_cast<f16_t*>(blocks_pool.v(block));
+      for (int64_t h = 0; h < shape.n_kv_heads; ++h) {
+        ConvertF32ToF16(k.row(i) + h * shape.head_dim_k, kb + (h * kBlockTokens + token) * shape.head_dim_k,
+                        shape.head_dim_k);
+        ConvertF32ToF16(v.row(i) + h * shape.head_dim_v, vb + (h * kBlockTokens + token) * shape.head_dim_v,
+                        shape.head_dim_v);
+      }
+    }
+  };
+  const int64_t n_tasks = (n + kRowsPerTask - 1) / kRowsPerTask;
+  if (n_tasks == 1) {
+    store(0, 0);
+  } else {
+    pool.ParallelFor(n_tasks, store);
+  }
+}
+
+}  // namespace arkvale

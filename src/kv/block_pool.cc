@@ -1,0 +1,51 @@
+#include "kv/block_pool.h"
+
+#include <algorithm>
+#include <string>
+
+#include "base/check.h"
+
+namespace arkvale {
+namespace {
+// Address space a pool reserves when nothing limits it: 1 TiB of K and V over all layers fits 47-bit addresses easily.
+constexpr int64_t kUnlimitedPoolBytes = int64_t{16} << 30;
+}  // namespace
+
+Result<BlockPool> BlockPool::Make(const KvLayerShape& shape, DType dtype, ByteBudget* budget) {
+  BlockPool pool;
+  const auto element = static_cast<int64_t>(DTypeBytes(dtype));
+  pool.k_block_bytes_ = int64_t{kBlockTokens} * shape.n_kv_heads * shape.head_dim_k * element;
+  pool.v_block_bytes_ = int64_t{kBlockTokens} * shape.n_kv_heads * shape.head_dim_v * element;
+  const int64_t limit = budget->limit() > 0 ? budget->limit() : kUnlimitedPoolBytes;
+  pool.max_blocks_ = std::max<int64_t>(1, limit / pool.block_bytes());
+  pool.budget_ = budget;
+  ARKVALE_ASSIGN_OR_RETURN(pool.k_, CpuDevice().Allocate(pool.max_blocks_ * pool.k_block_bytes_));
+  ARKVALE_ASSIGN_OR_RETURN(pool.v_, CpuDevice().Allocate(pool.max_blocks_ * pool.v_block_bytes_));
+  return pool;
+}
+
+Result<BlockId> BlockPool::Allocate() {
+  const bool reuse = !free_.empty();
+  if ((!reuse && static_cast<int64_t>(refs_.size()) >= max_blocks_) || !budget_->TryTake(block_bytes())) {
+    return ResourceExhausted("KV cache is full: " + std::to_string(budget_->used() >> 20) + " MiB in use, limit " +
+                             std::to_string(budget_->limit() >> 20) +
+                             " MiB; raise --kv-host-mem or use a shorter context");
+  }
+  if (!reuse) {
+    refs_.push_back(1);
+    return BlockId(static_cast<int32_t>(refs_.size()) - 1);
+  }
+  const BlockId block = free_.back();
+  free_.pop_back();
+  refs_[block.value()] = 1;
+  return block;
+}
+
+void BlockPool::Release(BlockId block) {
+  ARKVALE_CHECK(refs_[block.value()] > 0);
+  if (--refs_[block.value()] > 0) return;
+  free_.push_back(block);
+  budget_->Give(block_bytes());
+}
+
+}  // namespace arkvale

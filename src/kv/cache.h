@@ -1,0 +1,85 @@
+// KvCache: the tiered, paged, transactional KV cache of all sequences of one model.
+//
+// One forward pass is
+//   Begin(batch)                       reserves everything; may fail before any layer is touched
+//   for each layer: Append, Attend     in layer order, once each
+//   Commit() or Abort()                the committed length moves only in Commit
+// After Abort tokens, pages and digests are as before Begin; only which pages are hot may differ. A failed Append or
+// Attend must be followed by Abort.
+//
+// Rows of a batch lie sequence after sequence in the order of Begin, n_new rows each. A row's result depends only on
+// its own sequence: never on the rest of the batch, the chunking of the prefill or the number of threads.
+//
+// Threads: one thread at a time. Memory: blocks are allocated in Begin, counted against Limits and freed by Drop.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "arkvale/kv_options.h"
+#include "arkvale/stats.h"
+#include "arkvale/status.h"
+#include "base/tensor_view.h"
+#include "kv/ids.h"
+#include "kv/shape.h"
+#include "kv/tier.h"
+#include "ops/context.h"
+
+namespace arkvale {
+
+enum class KvPhase : uint8_t {
+  kPrefill,      // a chunk of a prompt, more to come
+  kPrefillLast,  // its last chunk: the policy's end-of-prefill step runs (algorithms 5)
+  kStep,         // one token of decode, n_new = 1
+};
+
+struct KvBatchItem {
+  SeqId seq;
+  int32_t n_new = 0;
+  KvPhase phase = KvPhase::kStep;
+};
+
+class KvCache {
+ public:
+  struct Config {
+    KvShape shape;
+    TierConfig tier;          // where hot pages live; default: RAM read in place
+    int64_t host_limit_bytes = 0;  // hard limit of K and V in RAM blocks; 0 = none
+    int64_t hot_limit_bytes = 0;   // hard limit of hot slots over all sequences, for tiers that move bytes; 0 = none
+  };
+
+  // `ctx` and what it points to must outlive the cache.
+  static Result<std::unique_ptr<KvCache>> Make(Config config, const OpContext& ctx);
+  ~KvCache();
+
+  // InvalidArgument where options do not fit the model; ResourceExhausted where hot slots are used up.
+  Result<SeqId> Create(const KvOptions& options);
+  // A new sequence with the same tokens; blocks are shared until one of the two writes. With other options the pages
+  // and digests are made anew and the end-of-prefill step runs with the last query seen.
+  Result<SeqId> Fork(SeqId parent, const KvOptions& options);
+  Status Drop(SeqId seq);
+
+  // Each sequence at most once in a batch. ResourceExhausted leaves everything as it was.
+  Status Begin(std::span<const KvBatchItem> batch);
+  // k: [rows, n_kv_heads * head_dim_k] post-RoPE, v: [rows, n_kv_heads * head_dim_v].
+  Status Append(int32_t layer, const MatrixView& k, const MatrixView& v);
+  // q: [rows, n_q_heads * head_dim_k] post-RoPE, unscaled. out: [rows, n_q_heads * head_dim_v].
+  Status Attend(int32_t layer, const MatrixView& q, const MatrixView& out);
+  Status Commit();
+  void Abort();
+
+  int64_t n_tokens(SeqId seq) const;             // committed; -1 for an unknown sequence
+  Result<KvStats> stats(SeqId seq) const;
+  // Bytes dense f16 attention would hold for n_tokens.
+  int64_t FullBytes(int64_t n_tokens) const;
+  KvTimings timings() const;
+  const KvShape& shape() const;
+
+ private:
+  struct Impl;
+  explicit KvCache(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace arkvale

@@ -1,0 +1,185 @@
+// KvCache::Attend: what each row of a batch reads.
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "kv/cache_impl.h"
+#include "ops/merge_state.h"
+#include "ops/paged_attention.h"
+#include "ops/prefill_attention.h"
+
+namespace arkvale {
+namespace {
+
+MatrixView Rows(const MatrixView& m, const BatchRows& rows) { return {m.row(rows.first), rows.n, m.cols, m.stride}; }
+
+// Blocks read in place as pages of 64 tokens, all kv heads in one row.
+PagedKv BlockLayout(const BlockPool& pool, const KvLayerShape& shape) {
+  PagedKv kv;
+  kv.k_base = pool.k_base();
+  kv.v_base = pool.v_base();
+  kv.block_tokens = kBlockTokens;
+  kv.page_tokens = kBlockTokens;
+  kv.heads_per_block = shape.n_kv_heads;
+  kv.heads_per_row = shape.n_kv_heads;
+  kv.head_dim_k = shape.head_dim_k;
+  kv.head_dim_v = shape.head_dim_v;
+  return kv;
+}
+
+}  // namespace
+
+// One row over every block that the next `n_tokens` tokens leave readable; a sliding layer starts at its window.
+void KvCache::Impl::AddAllRows(int32_t layer, const LayerState& state, int64_t n_tokens, const AttentionRows& rows,
+                               PagedView& out_view) const {
+  const int32_t window = config.shape.layers[layer].window;
+  const int64_t from = window > 0 ? std::max<int64_t>(0, n_tokens - window) : 0;
+  const int64_t first_block = from / kBlockTokens;
+  out_view.BeginRow(0, rows.q, rows.out, rows.lse, static_cast<int32_t>(from - first_block * kBlockTokens));
+  for (int64_t b = first_block; b * kBlockTokens < n_tokens; ++b) {
+    out_view.AddPage(state.list.PageId(b, kBlockTokens), b * kBlockTokens);
+  }
+  out_view.EndRow(static_cast<int32_t>((n_tokens - 1) % kBlockTokens) + 1);
+}
+
+Status KvCache::Impl::AttendPrefill(int32_t layer, const BatchRows& rows, const MatrixView& q, const MatrixView& out) {
+  const KvLayerShape& shape = config.shape.layers[layer];
+  const LayerState& state = rows.seq->layers[layer];
+  const int64_t n_tokens = rows.seq->n_tokens + rows.n;
+  // Oldest position that any token of the chunk reads.
+  const int64_t from = shape.window > 0 ? std::max<int64_t>(0, rows.seq->n_tokens + 1 - shape.window) : 0;
+  view.Reset(BlockLayout(pools[layer], shape));
+  view.BeginRow(0);
+  for (int64_t b = from / kBlockTokens; b * kBlockTokens < n_tokens; ++b) {
+    view.AddPage(state.list.PageId(b, kBlockTokens), b * kBlockTokens);
+  }
+  view.EndRow(static_cast<int32_t>((n_tokens - 1) % kBlockTokens) + 1);
+  return PrefillAttention(ctx, {.kv = view.kv(),
+                                .q_heads_per_kv_head = shape.q_per_kv(),
+                                .scale = shape.scale,
+                                .q_position0 = rows.seq->n_tokens,
+                                .window = shape.window,
+                                .q = Rows(q, rows),
+                                .out = Rows(out, rows)});
+}
+
+// Hot pages from their slots, evicted ones through staging, joined by logsumexp.
+Status KvCache::Impl::AttendPrefillMoving(int32_t layer, const BatchRows& rows, const MatrixView& q,
+                                          const MatrixView& out) {
+  const KvLayerShape& shape = config.shape.layers[layer];
+  LayerState& state = rows.seq->layers[layer];
+  const int64_t heads = shape.n_q_heads, dv = shape.head_dim_v;
+  lse.resize(rows.n * heads);
+  part_lse.resize(rows.n * heads);
+  part_out.resize(rows.n * heads * dv);
+  const MatrixView out_rows = Rows(out, rows);
+  const auto attend = [&](PagedView& pages, const MatrixView& to, float* to_lse) {
+    return PrefillAttention(ctx, {.kv = pages.kv(),
+                                  .q_heads_per_kv_head = shape.q_per_kv(),
+                                  .scale = shape.scale,
+                                  .q_position0 = rows.seq->n_tokens,
+                                  .q = Rows(q, rows),
+                                  .out = to,
+                                  .lse = to_lse});
+  };
+  view.Reset(state.pages->Layout());
+  state.pages->AddHotRows(state.list, {}, view);
+  ARKVALE_RETURN_IF_ERROR(attend(view, out_rows, lse.data()));
+  const MatrixView part{part_out.data(), rows.n, heads * dv, heads * dv};
+  return state.pages->ForEachEvicted(state.list, rows.seq->n_tokens + rows.n, {}, [&](PagedView& pages) {
+    ARKVALE_RETURN_IF_ERROR(attend(pages, part, part_lse.data()));
+    for (int64_t i = 0; i < rows.n; ++i) {
+      MergeState(heads, dv, out_rows.row(i), lse.data() + i * heads, part.row(i), part_lse.data() + i * heads);
+    }
+    return OkStatus();
+  });
+}
+
+// AttendKind::kAll: what the policy left out is attended after all.
+Status KvCache::Impl::MergeEvicted(int32_t layer, LayerState& state, const AttentionRows& rows) {
+  const KvLayerShape& shape = config.shape.layers[layer];
+  const int64_t heads = shape.n_q_heads;
+  part_lse.resize(heads);
+  part_out.resize(heads * shape.head_dim_v);
+  const AttentionRows part{rows.q, part_out.data(), part_lse.data()};
+  return state.pages->ForEachEvicted(
+      state.list, int64_t{state.pages->table().n_pages()} * state.pages->page_tokens(), part, [&](PagedView& pages) {
+        ARKVALE_RETURN_IF_ERROR(PagedAttention(ctx, pages.Args(shape.q_per_kv(), shape.scale)));
+        MergeState(heads, shape.head_dim_v, rows.out, rows.lse, part.out, part.lse);
+        return OkStatus();
+      });
+}
+
+Status KvCache::Impl::AttendSteps(int32_t layer, const MatrixView& q, const MatrixView& out) {
+  const KvLayerShape& shape = config.shape.layers[layer];
+  lse.resize(n_rows * shape.n_q_heads);
+  const auto rows_of = [&](const BatchRows& b) {
+    return AttentionRows{q.row(b.first), out.row(b.first), lse.data() + b.first * shape.n_q_heads};
+  };
+  // Within its budget, and where RAM is read in place, a sequence reads its blocks like a dense one: same bits.
+  const auto reads_all = [&](const BatchRows& b) {
+    const LayerPages* pages = b.seq->layers[layer].pages.get();
+    return pages == nullptr || (!pages->over_budget() && mover == std::nullopt);
+  };
+  bool any_all = false;
+  view.Reset(BlockLayout(pools[layer], shape));
+  for (const BatchRows& b : batch) {
+    if (b.phase != KvPhase::kStep || !reads_all(b)) continue;
+    AddAllRows(layer, b.seq->layers[layer], b.seq->n_tokens + 1, rows_of(b), view);
+    any_all = true;
+  }
+  if (any_all) {
+    const int64_t start = NowNs();
+    ARKVALE_RETURN_IF_ERROR(PagedAttention(ctx, view.Args(shape.q_per_kv(), shape.scale)));
+    timings.attention_ns += NowNs() - start;
+  }
+  for (const BatchRows& b : batch) {
+    if (b.phase != KvPhase::kStep || reads_all(b)) continue;
+    LayerState& state = b.seq->layers[layer];
+    const AttentionRows rows = rows_of(b);
+    if (state.pages->over_budget()) ARKVALE_RETURN_IF_ERROR(state.pages->SelectForStep(state.list, rows.q));
+    const int64_t start = NowNs();
+    view.Reset(state.pages->Layout());
+    state.pages->AddHotRows(state.list, rows, view);
+    const int64_t listed = NowNs();
+    timings.select_ns += listed - start;
+    ARKVALE_RETURN_IF_ERROR(PagedAttention(ctx, view.Args(shape.q_per_kv(), shape.scale)));
+    if (state.pages->attend() == AttendKind::kAll) ARKVALE_RETURN_IF_ERROR(MergeEvicted(layer, state, rows));
+    timings.attention_ns += NowNs() - listed;
+  }
+  return OkStatus();
+}
+
+Status KvCache::Attend(int32_t layer, const MatrixView& q, const MatrixView& out) {
+  Impl& s = *impl_;
+  const KvLayerShape& shape = s.config.shape.layers[layer];
+  ARKVALE_CHECK(!s.batch.empty());
+  if (q.rows != s.n_rows || out.rows != s.n_rows || q.cols != int64_t{shape.n_q_heads} * shape.head_dim_k ||
+      out.cols != int64_t{shape.n_q_heads} * shape.head_dim_v) {
+    return InvalidArgument("Attend: q and out do not have the batch's rows and the layer's heads");
+  }
+  bool any_step = false;
+  for (const BatchRows& rows : s.batch) {
+    LayerState& state = rows.seq->layers[layer];
+    if (shape.window == 0) {
+      const float* last = q.row(rows.first + rows.n - 1);
+      state.pending_q.assign(last, last + q.cols);
+    }
+    if (rows.phase == KvPhase::kStep) {
+      any_step = true;
+      continue;
+    }
+    const int64_t start = NowNs();
+    const bool moving = state.pages != nullptr && s.mover != std::nullopt;
+    ARKVALE_RETURN_IF_ERROR(moving ? s.AttendPrefillMoving(layer, rows, q, out)
+                                   : s.AttendPrefill(layer, rows, q, out));
+    s.timings.attention_ns += NowNs() - start;
+    if (rows.phase == KvPhase::kPrefillLast && state.pages != nullptr) {
+      ARKVALE_RETURN_IF_ERROR(state.pages->SelectAfterPrefill(state.list, state.pending_q.data()));
+    }
+  }
+  return any_step ? s.AttendSteps(layer, q, out) : OkStatus();
+}
+
+}  // namespace arkvale

@@ -1,0 +1,36 @@
+// The resident rule (algorithms 4.3): which pages stay, come and go. Pure functions of numbers.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "arkvale/kv_options.h"
+#include "kv/page_table.h"
+#include "kv/select.h"
+
+namespace arkvale {
+
+struct ResidencyInput {
+  PageBudget budget;                   // n_pages > budget.pages
+  std::span<const PageState> states;   // [n_pages] of one group, the new page included
+  std::span<const float> scores;       // [>= n_pages - window] by page
+  WindowExit window_exit = WindowExit::kRank;
+  bool page_opened = false;            // a new page opened in this step: the window moved
+};
+
+struct ResidencyPlan {
+  std::vector<int32_t> selected;   // S, best first
+  std::vector<int32_t> recalls;    // (Pin + S) minus R_old; selected ones first, best first
+  std::vector<int32_t> evictions;  // R_old minus R_new, by page; with WindowExit::kDrop the dropped page comes first and
+                                   // may stand in `recalls` too
+  std::vector<int32_t> scratch;    // kept for its memory
+};
+
+// One decode step: R_new = Pin + S + F.
+void PlanStep(const ResidencyInput& input, ResidencyPlan& plan);
+
+// End of a prefill: R = Pin + the best places() candidates (algorithms 5). `selected` are those.
+void PlanAfterPrefill(const ResidencyInput& input, ResidencyPlan& plan);
+
+}  // namespace arkvale

@@ -1,0 +1,230 @@
+#include "kv/layer_pages.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "ops/convert.h"
+
+namespace arkvale {
+namespace {
+constexpr DType kKvType = DType::kF16;
+constexpr auto kElement = static_cast<int64_t>(DTypeBytes(kKvType));
+
+PageExtent MakeExtent(const KvLayerShape& shape, const KvOptions& o) {
+  return {.k_bytes = int64_t{o.page_tokens} * shape.head_dim_k * kElement,
+          .v_bytes = int64_t{o.page_tokens} * shape.head_dim_v * kElement,
+          .heads = o.group_heads};
+}
+}  // namespace
+
+LayerPages::LayerPages(const LayerEnv& env, const KvLayerShape& shape, const KvOptions& o, const PageBudget& budget)
+    : env_(env),
+      shape_(shape),
+      budget_(budget),
+      page_tokens_(o.page_tokens),
+      group_heads_(o.group_heads),
+      combine_(o.combine),
+      attend_(o.attend),
+      window_exit_(o.window_exit),
+      extent_(MakeExtent(shape, o)),
+      table_(shape.n_kv_heads / o.group_heads, extent_.bytes()),
+      digests_(o.digest, o.digest_f32 ? DType::kF32 : DType::kF16, shape.n_kv_heads, shape.head_dim_k),
+      selected_(shape.n_kv_heads / o.group_heads) {}
+
+Result<std::unique_ptr<LayerPages>> LayerPages::Make(const LayerEnv& env, const KvLayerShape& shape,
+                                                     const KvOptions& options, const PageBudget& budget) {
+  std::unique_ptr<LayerPages> layer(new LayerPages(env, shape, options, budget));
+  if (!layer->in_place()) {
+    // Per group: B slots, one spare for the page that opens before a victim is known, one to stage evicted pages.
+    const int32_t n_slots = layer->n_groups() * (budget.pages + 2);
+    const PageExtent& e = layer->extent_;
+    ARKVALE_ASSIGN_OR_RETURN(
+        layer->slots_, SlotPool::Make(*env.hot_device, n_slots, e.heads * e.k_bytes, e.heads * e.v_bytes, env.hot_budget));
+  }
+  return layer;
+}
+
+LayerPages::~LayerPages() {
+  // Copies under way still read or write our memory.
+  for (const Pending& p : backups_) (void)env_.mover->Wait(p.copy);
+  for (const Pending& p : recalls_) (void)env_.mover->Wait(p.copy);
+}
+
+int64_t LayerPages::hot_bytes() const { return in_place() ? table_.hot_bytes() : slots_.bytes(); }
+
+PageAddress LayerPages::SlotAddress(SlotId slot) const {
+  return {slots_.k(slot), slots_.v(slot), extent_.k_bytes, extent_.v_bytes};
+}
+
+PageAddress LayerPages::BlockAddress(const BlockList& blocks, int32_t group, int32_t page) const {
+  const int64_t position = int64_t{page} * page_tokens_;
+  const BlockId block = blocks.at(position);
+  const int64_t token = int64_t{group} * group_heads_ * kBlockTokens + position % kBlockTokens;
+  return {env_.pool->k(block) + token * shape_.head_dim_k * kElement,
+          env_.pool->v(block) + token * shape_.head_dim_v * kElement, kBlockTokens * shape_.head_dim_k * kElement,
+          kBlockTokens * shape_.head_dim_v * kElement};
+}
+
+Status LayerPages::Append(const BlockList& blocks, int64_t position0, const MatrixView& k, const MatrixView& v) {
+  PollBackups();
+  ARKVALE_CHECK(position0 == n_tokens_);
+  page_opened_ = false;
+  if (in_place()) {
+    StoreRows(*env_.ctx->pool, *env_.pool, shape_, blocks, position0, k, v);
+    const auto full_before = static_cast<int32_t>(n_tokens_ / page_tokens_);
+    n_tokens_ += k.rows;
+    const auto full = static_cast<int32_t>(n_tokens_ / page_tokens_);
+    for (int32_t g = 0; g < n_groups(); ++g) {
+      for (int32_t page = full_before; int64_t{page} * page_tokens_ < n_tokens_; ++page) {
+        if (page == table_.n_pages(g)) ARKVALE_RETURN_IF_ERROR(OpenPage(blocks, g));
+        if (page >= full) break;
+        table_.Fill(g, page);
+        table_.BackupDone(g, page);  // the block is the backup
+      }
+    }
+    return BuildDigests(blocks, full_before, full);
+  }
+  for (int64_t i = 0; i < k.rows; ++i, ++n_tokens_) {
+    const auto page = static_cast<int32_t>(n_tokens_ / page_tokens_);
+    const int64_t token = n_tokens_ % page_tokens_;
+    for (int32_t g = 0; g < n_groups(); ++g) {
+      if (token == 0) ARKVALE_RETURN_IF_ERROR(OpenPage(blocks, g));
+      const PageAddress to = SlotAddress(table_.slot(g, page));
+      for (int32_t j = 0; j < group_heads_; ++j) {
+        const int64_t head = int64_t{g} * group_heads_ + j;
+        auto* kd = reinterpret_cast<f16_t*>(to.k + j * to.k_head_stride) + token * shape_.head_dim_k;
+        auto* vd = reinterpret_cast<f16_t*>(to.v + j * to.v_head_stride) + token * shape_.head_dim_v;
+        ConvertF32ToF16(k.row(i) + head * shape_.head_dim_k, kd, shape_.head_dim_k);
+        ConvertF32ToF16(v.row(i) + head * shape_.head_dim_v, vd, shape_.head_dim_v);
+      }
+    }
+    if (token + 1 == page_tokens_) ARKVALE_RETURN_IF_ERROR(FillPage(blocks, page));
+  }
+  return OkStatus();
+}
+
+Status LayerPages::OpenPage(const BlockList& blocks, int32_t group) {
+  page_opened_ = true;
+  if (in_place()) {
+    table_.Open(group, SlotId());
+    return OkStatus();
+  }
+  // Inside a prefill more pages pass than there are slots: the oldest full page after the sinks makes room.
+  if (table_.n_hot(group) > budget_.pages) {
+    int32_t victim = std::min(budget_.sinks, table_.n_pages(group) - 1);
+    while (!IsHot(table_.state(group, victim))) ++victim;
+    ARKVALE_RETURN_IF_ERROR(EvictPage(blocks, group, victim));
+  }
+  const SlotId slot = slots_.Acquire();
+  ARKVALE_CHECK(slot.valid());
+  table_.Open(group, slot);
+  return OkStatus();
+}
+
+Status LayerPages::FillPage(const BlockList& blocks, int32_t page) {
+  ARKVALE_RETURN_IF_ERROR(BuildDigests(blocks, page, page + 1));
+  for (int32_t g = 0; g < n_groups(); ++g) {
+    table_.Fill(g, page);
+    StartBackup(blocks, g, page);
+  }
+  return OkStatus();
+}
+
+Status LayerPages::BuildDigests(const BlockList& blocks, int32_t first_page, int32_t end_page) {
+  if (first_page >= end_page) return OkStatus();
+  digests_.Resize(end_page);
+  auto& items = env_.scratch->build_items;
+  items.clear();
+  for (int32_t page = first_page; page < end_page; ++page) {
+    for (int32_t head = 0; head < shape_.n_kv_heads; ++head) {
+      const int32_t g = head / group_heads_, j = head % group_heads_;
+      const bool hot_slot = !in_place() && page < table_.n_pages(g) && IsHot(table_.state(g, page));
+      const PageAddress from = hot_slot ? SlotAddress(table_.slot(g, page)) : BlockAddress(blocks, g, page);
+      items.push_back({from.k + j * from.k_head_stride, digests_.page(head, page)});
+    }
+  }
+  return DigestBuild(*env_.ctx, {.kind = digests_.kind(),
+                                 .key_dtype = kKvType,
+                                 .digest_dtype = digests_.dtype(),
+                                 .page_tokens = page_tokens_,
+                                 .head_dim = shape_.head_dim_k,
+                                 .items = items});
+}
+
+Status LayerPages::Truncate(const BlockList& blocks, int64_t n_tokens) {
+  ARKVALE_CHECK(n_tokens <= n_tokens_);
+  page_opened_ = false;
+  const auto n_pages = static_cast<int32_t>((n_tokens + page_tokens_ - 1) / page_tokens_);
+  for (int32_t g = 0; g < n_groups(); ++g) {
+    while (table_.n_pages(g) > n_pages) {
+      const int32_t last = table_.n_pages(g) - 1;
+      if (table_.state(g, last) == PageState::kBackingUp) ARKVALE_RETURN_IF_ERROR(FinishBackupOf(blocks, g, last));
+      const SlotId slot = table_.Close(g);
+      if (slot.valid()) slots_.Release(slot);
+    }
+    if (n_tokens % page_tokens_ == 0 || table_.state(g, n_pages - 1) == PageState::kFilling) continue;
+    // The last page filled up in the batch that is undone: it must be open, and hot, again.
+    if (table_.state(g, n_pages - 1) == PageState::kBackingUp) {
+      ARKVALE_RETURN_IF_ERROR(FinishBackupOf(blocks, g, n_pages - 1));
+    }
+    if (table_.state(g, n_pages - 1) == PageState::kEvicted) {
+      StartRecall(blocks, g, n_pages - 1);
+      ARKVALE_RETURN_IF_ERROR(FinishRecalls());
+    }
+    table_.Unfill(g, n_pages - 1);
+  }
+  n_tokens_ = n_tokens;
+  digests_.Resize(std::min<int64_t>(digests_.n_pages(), n_tokens / page_tokens_));
+  for (auto& pages : selected_) pages.clear();
+  return OkStatus();
+}
+
+Status LayerPages::Adopt(const BlockList& blocks, int64_t n_tokens, const float* q) {
+  ARKVALE_CHECK(n_tokens_ == 0);
+  n_tokens_ = n_tokens;
+  const auto full = static_cast<int32_t>(n_tokens / page_tokens_);
+  const auto n_pages = static_cast<int32_t>((n_tokens + page_tokens_ - 1) / page_tokens_);
+  for (int32_t g = 0; g < n_groups(); ++g) {
+    for (int32_t page = 0; page < n_pages; ++page) {
+      if (in_place() || page >= full) {
+        ARKVALE_RETURN_IF_ERROR(OpenPage(blocks, g));
+      } else {
+        table_.Open(g, SlotId());
+      }
+      if (page >= full) break;
+      table_.Fill(g, page);
+      table_.BackupDone(g, page);
+      if (!in_place()) table_.Evict(g, page);
+    }
+    if (in_place() || full == n_pages) continue;
+    const SlotId slot = table_.slot(g, full);  // the filling page lies in its block; read it like a recall
+    const Mover::Copy copy = env_.mover->Start(Mover::Direction::kRecall, SlotAddress(slot),
+                                               BlockAddress(blocks, g, full), extent_);
+    ARKVALE_RETURN_IF_ERROR(env_.mover->Wait(copy));
+    table_.CountMoved(extent_.bytes());
+  }
+  ARKVALE_RETURN_IF_ERROR(BuildDigests(blocks, 0, full));
+  if (over_budget() && q != nullptr) return SelectAfterPrefill(blocks, q);
+  if (in_place()) return OkStatus();
+  for (int32_t g = 0; g < n_groups(); ++g) {
+    for (int32_t page = std::max(0, full - budget_.pages + 1); page < full; ++page) StartRecall(blocks, g, page);
+  }
+  return FinishRecalls();
+}
+
+Status LayerPages::FlushToBlocks(const BlockList& blocks, int64_t n_tokens) {
+  if (in_place()) return OkStatus();
+  while (!backups_.empty()) ARKVALE_RETURN_IF_ERROR(FinishBackup(blocks, 0));
+  if (n_tokens % page_tokens_ == 0) return OkStatus();
+  const auto page = static_cast<int32_t>(n_tokens / page_tokens_);
+  for (int32_t g = 0; g < n_groups(); ++g) {
+    const Mover::Copy copy = env_.mover->Start(Mover::Direction::kBackup, BlockAddress(blocks, g, page),
+                                               SlotAddress(table_.slot(g, page)), extent_);
+    ARKVALE_RETURN_IF_ERROR(env_.mover->Wait(copy));
+    table_.CountMoved(extent_.bytes());
+  }
+  return OkStatus();
+}
+
+}  // namespace arkvale
