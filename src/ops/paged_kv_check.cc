@@ -1,0 +1,69 @@
+#include "ops/paged_kv_check.h"
+
+#include <string>
+
+namespace arkvale {
+namespace {
+
+Status Wrong(const char* op, const std::string& what) { return InvalidArgument(std::string(op) + ": " + what); }
+
+Status CheckShape(const char* op, const PagedKv& kv) {
+  if (kv.dtype != DType::kF16 && kv.dtype != DType::kF32) {
+    return Wrong(op, "KV of type " + std::string(DTypeName(kv.dtype)) + " not supported: f16 or f32");
+  }
+  if (kv.head_dim_k < 1 || kv.head_dim_v < 1) {
+    return Wrong(op, "head dims " + std::to_string(kv.head_dim_k) + ", " + std::to_string(kv.head_dim_v) + " < 1");
+  }
+  if (kv.page_tokens < 1 || kv.block_tokens < 1 || kv.block_tokens % kv.page_tokens != 0) {
+    return Wrong(op, "page of " + std::to_string(kv.page_tokens) + " tokens does not divide a block of " +
+                         std::to_string(kv.block_tokens));
+  }
+  if (kv.heads_per_row < 1 || kv.heads_per_row > kv.heads_per_block) {
+    return Wrong(op, std::to_string(kv.heads_per_row) + " kv heads per row, but a block has " +
+                         std::to_string(kv.heads_per_block));
+  }
+  if (kv.n_rows < 0) return Wrong(op, std::to_string(kv.n_rows) + " rows");
+  return OkStatus();
+}
+
+Status CheckRow(const char* op, const PagedKv& kv, int32_t row) {
+  const std::string name = "row " + std::to_string(row) + ": ";
+  if (kv.head0[row] < 0 || kv.head0[row] + kv.heads_per_row > kv.heads_per_block) {
+    return Wrong(op, name + "kv heads from " + std::to_string(kv.head0[row]) + " on, but a block has " +
+                         std::to_string(kv.heads_per_block));
+  }
+  const int64_t begin = kv.page_begin[row], end = kv.page_begin[row + 1];
+  if (begin < 0 || end < begin) {
+    return Wrong(op, name + "page list from " + std::to_string(begin) + " to " + std::to_string(end));
+  }
+  if (begin == end) return OkStatus();
+  if (kv.k_base == nullptr || kv.v_base == nullptr || kv.page_ids == nullptr) return Wrong(op, name + "null pages");
+  const int32_t last = kv.last_page_tokens[row];
+  if (last < 1 || last > kv.page_tokens) {
+    return Wrong(
+        op, name + "last page has " + std::to_string(last) + " tokens, must be 1.." + std::to_string(kv.page_tokens));
+  }
+  const int32_t skip = kv.first_page_skip == nullptr ? 0 : kv.first_page_skip[row];
+  const int32_t first = end - begin == 1 ? last : kv.page_tokens;
+  if (skip < 0 || skip > first) {
+    return Wrong(op, name + "skips " + std::to_string(skip) + " of " + std::to_string(first) + " tokens");
+  }
+  for (int64_t i = begin; i < end; ++i) {
+    if (kv.page_ids[i] < 0) return Wrong(op, name + "page id " + std::to_string(kv.page_ids[i]));
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
+Status CheckPagedKv(const char* op, const PagedKv& kv) {
+  ARKVALE_RETURN_IF_ERROR(CheckShape(op, kv));
+  if (kv.n_rows == 0) return OkStatus();
+  if (kv.head0 == nullptr || kv.page_begin == nullptr || kv.last_page_tokens == nullptr) {
+    return Wrong(op, "null row arrays");
+  }
+  for (int32_t row = 0; row < kv.n_rows; ++row) ARKVALE_RETURN_IF_ERROR(CheckRow(op, kv, row));
+  return OkStatus();
+}
+
+}  // namespace arkvale
