@@ -1,0 +1,162 @@
+// For tests: the forward pass in double, token by token, from the formulas of the papers and from nothing of src/ops.
+#pragma once
+
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/f16.h"
+#include "model/config.h"
+#include "model/gguf_test_util.h"
+
+namespace arkvale::testing {
+
+using Vector = std::vector<double>;
+
+class NaiveModel {
+ public:
+  // `file` has f32 tensors only.
+  NaiveModel(const GgufWriter& file, const ModelConfig& config) : c_(config) {
+    for (const auto& t : file.tensors) {
+      std::vector<float> values(t.data.size() / sizeof(float));
+      std::memcpy(values.data(), t.data.data(), t.data.size());
+      tensors_[t.name] = Vector(values.begin(), values.end());
+    }
+    keys_.resize(c_.layers.size());
+    values_.resize(c_.layers.size());
+  }
+
+  // Logits after one more token.
+  Vector Forward(int32_t token) {
+    const Vector& table = tensors_.at("token_embd.weight");
+    Vector x(table.begin() + token * c_.d_model, table.begin() + (token + 1) * c_.d_model);
+    for (double& v : x) v *= c_.embedding_scale;
+    for (size_t l = 0; l < c_.layers.size(); ++l) Layer(l, x);
+    const std::string output = tensors_.contains("output.weight") ? "output.weight" : "token_embd.weight";
+    Vector logits = Times(output, Norm(x, "output_norm.weight"));
+    if (c_.final_softcap > 0) {
+      for (double& v : logits) v = c_.final_softcap * std::tanh(v / c_.final_softcap);
+    }
+    return logits;
+  }
+
+ private:
+  Vector Times(const std::string& name, const Vector& x) const {
+    const Vector& w = tensors_.at(name);
+    Vector y(w.size() / x.size());
+    for (size_t i = 0; i < y.size(); ++i) {
+      for (size_t j = 0; j < x.size(); ++j) y[i] += w[i * x.size() + j] * x[j];
+    }
+    return y;
+  }
+
+  Vector Norm(const Vector& x, const std::string& name) const {
+    const Vector& w = tensors_.at(name);
+    double sum = 0;
+    for (const double v : x) sum += v * v;
+    Vector y = x;
+    for (size_t i = 0; i < x.size(); ++i) y[i] *= w[i] / std::sqrt(sum / static_cast<double>(x.size()) + c_.rms_eps);
+    return y;
+  }
+
+  static Vector Head(const Vector& x, int h, int d) { return {x.begin() + h * d, x.begin() + (h + 1) * d}; }
+
+  Vector Rotate(Vector head, const RopeParams& rope, size_t position) const {
+    const auto factors = tensors_.find("rope_freqs.weight");
+    for (int j = 0; j < rope.n_rot / 2; ++j) {
+      double angle = static_cast<double>(position) * rope.freq_scale * std::pow(rope.freq_base, -2.0 * j / rope.n_rot);
+      if (factors != tensors_.end()) angle /= factors->second[static_cast<size_t>(j)];
+      const bool norm = rope.kind == RopeKind::kNorm;
+      double& a = head[static_cast<size_t>(norm ? 2 * j : j)];
+      double& b = head[static_cast<size_t>(norm ? 2 * j + 1 : j + rope.n_rot / 2)];
+      const double a0 = a, b0 = b;
+      a = a0 * std::cos(angle) - b0 * std::sin(angle);
+      b = a0 * std::sin(angle) + b0 * std::cos(angle);
+    }
+    return head;
+  }
+
+  static void RoundToF16(Vector& x) {
+    for (double& v : x) v = F16ToF32(F32ToF16(static_cast<float>(v)));
+  }
+
+  void Layer(size_t l, Vector& x) {
+    const std::string blk = "blk." + std::to_string(l) + ".";
+    const LayerConfig& layer = c_.layers[l];
+    Vector h = Norm(x, blk + "attn_norm.weight");
+    const Vector q = Times(blk + "attn_q.weight", h), k = Times(blk + "attn_k.weight", h);
+    Vector v = Times(blk + "attn_v.weight", h);
+    const size_t position = keys_[l].size();
+    Vector rotated_k;
+    for (int head = 0; head < c_.n_kv_heads; ++head) {
+      Vector key = Head(k, head, c_.head_dim_k);
+      if (c_.qk_norm) key = Norm(key, blk + "attn_k_norm.weight");
+      key = Rotate(key, layer.rope, position);
+      rotated_k.insert(rotated_k.end(), key.begin(), key.end());
+    }
+    RoundToF16(rotated_k);
+    RoundToF16(v);
+    keys_[l].push_back(rotated_k);
+    values_[l].push_back(v);
+
+    Vector attended;
+    for (int head = 0; head < c_.n_q_heads; ++head) {
+      Vector query = Head(q, head, c_.head_dim_k);
+      if (c_.qk_norm) query = Norm(query, blk + "attn_q_norm.weight");
+      const Vector out = Attend(l, head / (c_.n_q_heads / c_.n_kv_heads), Rotate(query, layer.rope, position));
+      attended.insert(attended.end(), out.begin(), out.end());
+    }
+    Vector y = Times(blk + "attn_output.weight", attended);
+    if (c_.post_norms) y = Norm(y, blk + "post_attention_norm.weight");
+    for (size_t i = 0; i < x.size(); ++i) x[i] += y[i];
+
+    h = Norm(x, blk + "ffn_norm.weight");
+    Vector gate = Times(blk + "ffn_gate.weight", h);
+    const Vector up = Times(blk + "ffn_up.weight", h);
+    for (size_t i = 0; i < gate.size(); ++i) {
+      const double g = gate[i];
+      const double silu = g / (1 + std::exp(-g));
+      const double gelu = 0.5 * g * (1 + std::tanh(std::sqrt(2 / M_PI) * (g + 0.044715 * g * g * g)));
+      gate[i] = (c_.glu == GluKind::kSilu ? silu : gelu) * up[i];
+    }
+    y = Times(blk + "ffn_down.weight", gate);
+    if (c_.post_norms) y = Norm(y, blk + "post_ffw_norm.weight");
+    for (size_t i = 0; i < x.size(); ++i) x[i] += y[i];
+  }
+
+  Vector Attend(size_t l, int kv_head, const Vector& q) const {
+    const size_t n = keys_[l].size(), window = static_cast<size_t>(c_.layers[l].window);
+    const size_t first = window != 0 && n > window ? n - window : 0;
+    Vector out(static_cast<size_t>(c_.head_dim_v));
+    double sum = 0;
+    for (size_t t = first; t < n; ++t) {
+      const Vector key = Head(keys_[l][t], kv_head, c_.head_dim_k), value = Head(values_[l][t], kv_head, c_.head_dim_v);
+      double score = 0;
+      for (size_t i = 0; i < q.size(); ++i) score += q[i] * key[i];
+      const double weight = std::exp(score * c_.attention_scale);  // scores of tiny models do not overflow
+      sum += weight;
+      for (size_t i = 0; i < out.size(); ++i) out[i] += weight * value[i];
+    }
+    for (double& o : out) o /= sum;
+    return out;
+  }
+
+  const ModelConfig& c_;
+  std::map<std::string, Vector> tensors_;
+  std::vector<std::vector<Vector>> keys_, values_;  // per layer, per token: all kv heads, as f16 stores them
+};
+
+inline std::vector<float> ReferenceForward(const GgufWriter& file, const ModelConfig& config,
+                                           const std::vector<int32_t>& ids) {
+  NaiveModel model(file, config);
+  std::vector<float> all;
+  for (const int32_t id : ids) {
+    const Vector row = model.Forward(id);
+    all.insert(all.end(), row.begin(), row.end());
+  }
+  return all;
+}
+
+}  // namespace arkvale::testing

@@ -1,0 +1,237 @@
+#include "model/transformer.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <initializer_list>
+#include <new>
+#include <utility>
+
+#include "model/batch_plan.h"
+#include "model/gguf_check.h"
+#include "model/gguf_view.h"
+#include "model/mapped_file.h"
+#include "model/weights.h"
+#include "ops/embed.h"
+#include "ops/glu.h"
+#include "ops/matmul.h"
+#include "ops/rms_norm.h"
+#include "ops/rope.h"
+
+namespace arkvale {
+
+namespace {
+
+// Memory of one activation, grown to its high-water mark and reused.
+class Activation {
+ public:
+  void Reserve(int64_t rows, int64_t cols) {
+    cols_ = cols;
+    if (static_cast<size_t>(rows * cols) > memory_.size()) memory_.resize(static_cast<size_t>(rows * cols));
+  }
+  // The first `rows` rows, [rows, cols].
+  MatrixView Rows(int64_t rows) { return {memory_.data(), rows, cols_, cols_}; }
+  // The same memory as one row per head, [rows * heads, cols / heads].
+  MatrixView Heads(int64_t rows, int64_t heads) { return {memory_.data(), rows * heads, cols_ / heads, cols_ / heads}; }
+
+ private:
+  std::vector<float> memory_;
+  int64_t cols_ = 0;
+};
+
+MatrixView Slice(const MatrixView& m, const RowSpan& span) {
+  return {m.row(span.begin), span.end - span.begin, m.cols, m.stride};
+}
+
+// Every target = x W^T, each span of rows on its path.
+Status Project(const OpContext& ctx, const RowSet& rows, const MatrixView& x,
+               std::initializer_list<MatmulTarget> targets) {
+  std::array<MatmulTarget, 3> sliced;
+  for (const RowSpan& span : rows.spans) {
+    std::transform(targets.begin(), targets.end(), sliced.begin(), [&span](MatmulTarget t) {
+      t.out = Slice(t.out, span);
+      return t;
+    });
+    ARKVALE_RETURN_IF_ERROR(Matmul(ctx, span.path, Slice(x, span), {sliced.data(), targets.size()}));
+  }
+  return OkStatus();
+}
+
+// Moves the rows listed (increasing) to the front.
+void Compact(const MatrixView& m, std::span<const int64_t> rows) {
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i] == static_cast<int64_t>(i)) continue;
+    std::memcpy(m.row(static_cast<int64_t>(i)), m.row(rows[i]), static_cast<size_t>(m.cols) * sizeof(float));
+  }
+}
+
+void Softcap(const OpContext& ctx, float cap, const MatrixView& m) {
+  constexpr int64_t kStrip = 4096;
+  const int64_t strips = (m.cols + kStrip - 1) / kStrip;
+  ctx.pool->ParallelFor(m.rows * strips, [&](int64_t i, int) {
+    float* row = m.row(i / strips);
+    const int64_t begin = i % strips * kStrip, end = std::min(m.cols, begin + kStrip);
+    for (int64_t j = begin; j < end; ++j) row[j] = cap * std::tanh(row[j] / cap);
+  });
+}
+
+}  // namespace
+
+struct Transformer::Impl {
+  explicit Impl(MappedFile f) : file(std::move(f)) {}
+
+  // Constant after Load.
+  MappedFile file;
+  ModelConfig config;
+  Weights weights;
+  std::vector<RopeParams> ropes;      // distinct ones
+  std::vector<size_t> rope_of_layer;  // index in ropes
+
+  // One batch's; memory is kept between batches.
+  BatchPlan plan;
+  std::vector<int64_t> positions;
+  Activation x;  // residual stream
+  Activation h;  // normed rows, and what is normed before it joins the residual stream
+  Activation q, k, v, attn, gate, up;
+  std::vector<Activation> angles;  // one per entry of ropes
+
+  void FindRopes();
+  void Reserve();
+  Status Run(const OpContext& ctx, KvCache& cache, const MatrixView& logits);
+  Status RunLayer(const OpContext& ctx, KvCache& cache, int32_t l);
+  Status AddToResidual(const OpContext& ctx, const RowSet& rows, const MatrixView& in, const WeightView& w,
+                       const float* post_norm);
+};
+
+void Transformer::Impl::FindRopes() {
+  for (LayerConfig& layer : config.layers) {
+    layer.rope.freq_factors = weights.rope_factors;
+    const auto at = std::find(ropes.begin(), ropes.end(), layer.rope);
+    rope_of_layer.push_back(static_cast<size_t>(at - ropes.begin()));
+    if (at == ropes.end()) ropes.push_back(layer.rope);
+  }
+  angles.resize(ropes.size());
+}
+
+void Transformer::Impl::Reserve() {
+  const int64_t n = plan.all.n;
+  positions.resize(static_cast<size_t>(n));
+  x.Reserve(n, config.d_model);
+  h.Reserve(n, config.d_model);
+  q.Reserve(n, int64_t{config.n_q_heads} * config.head_dim_k);
+  k.Reserve(n, int64_t{config.n_kv_heads} * config.head_dim_k);
+  v.Reserve(n, int64_t{config.n_kv_heads} * config.head_dim_v);
+  attn.Reserve(n, int64_t{config.n_q_heads} * config.head_dim_v);
+  gate.Reserve(n, config.d_ff);
+  up.Reserve(n, config.d_ff);
+  for (size_t i = 0; i < ropes.size(); ++i) angles[i].Reserve(n, ropes[i].n_rot);
+}
+
+// x += post_norm(in W^T), or without the norm where there is none.
+Status Transformer::Impl::AddToResidual(const OpContext& ctx, const RowSet& rows, const MatrixView& in,
+                                        const WeightView& w, const float* post_norm) {
+  if (post_norm == nullptr) return Project(ctx, rows, in, {{w, x.Rows(rows.n), true}});
+  ARKVALE_RETURN_IF_ERROR(Project(ctx, rows, in, {{w, h.Rows(rows.n)}}));
+  return RmsNorm(ctx, h.Rows(rows.n), post_norm, config.rms_eps, x.Rows(rows.n), true);
+}
+
+Status Transformer::Impl::RunLayer(const OpContext& ctx, KvCache& cache, int32_t l) {
+  const LayerWeights& w = weights.layers[static_cast<size_t>(l)];
+  const RopeParams& rope = config.layers[static_cast<size_t>(l)].rope;
+  const int64_t n = plan.all.n;
+
+  ARKVALE_RETURN_IF_ERROR(RmsNorm(ctx, x.Rows(n), w.attn_norm, config.rms_eps, h.Rows(n)));
+  ARKVALE_RETURN_IF_ERROR(Project(ctx, plan.all, h.Rows(n), {{w.q, q.Rows(n)}, {w.k, k.Rows(n)}, {w.v, v.Rows(n)}}));
+  if (config.qk_norm) {
+    const MatrixView q_heads = q.Heads(n, config.n_q_heads), k_heads = k.Heads(n, config.n_kv_heads);
+    ARKVALE_RETURN_IF_ERROR(RmsNorm(ctx, q_heads, w.q_norm, config.rms_eps, q_heads));
+    ARKVALE_RETURN_IF_ERROR(RmsNorm(ctx, k_heads, w.k_norm, config.rms_eps, k_heads));
+  }
+  const MatrixView angle = angles[rope_of_layer[static_cast<size_t>(l)]].Rows(n);
+  ARKVALE_RETURN_IF_ERROR(Rope(ctx, rope.kind, rope.n_rot, config.head_dim_k, angle, q.Rows(n)));
+  ARKVALE_RETURN_IF_ERROR(Rope(ctx, rope.kind, rope.n_rot, config.head_dim_k, angle, k.Rows(n)));
+
+  ARKVALE_RETURN_IF_ERROR(cache.Append(l, k.Rows(n), v.Rows(n)));
+  ARKVALE_RETURN_IF_ERROR(cache.Attend(l, q.Rows(n), attn.Rows(n)));
+
+  // After its attention the last layer is needed only where logits are.
+  const bool last = l + 1 == config.n_layers;
+  const RowSet& rows = last ? plan.wanted : plan.all;
+  if (last) {
+    Compact(x.Rows(n), plan.wanted_rows);
+    Compact(attn.Rows(n), plan.wanted_rows);
+  }
+  if (rows.n == 0) return OkStatus();
+
+  ARKVALE_RETURN_IF_ERROR(AddToResidual(ctx, rows, attn.Rows(rows.n), w.o, w.attn_post_norm));
+  ARKVALE_RETURN_IF_ERROR(RmsNorm(ctx, x.Rows(rows.n), w.ffn_norm, config.rms_eps, h.Rows(rows.n)));
+  const MatrixView g = gate.Rows(rows.n), u = up.Rows(rows.n);
+  ARKVALE_RETURN_IF_ERROR(Project(ctx, rows, h.Rows(rows.n), {{w.gate, g}, {w.up, u}}));
+  ARKVALE_RETURN_IF_ERROR(Glu(ctx, config.glu, g, u, g));
+  return AddToResidual(ctx, rows, g, w.down, w.ffn_post_norm);
+}
+
+Status Transformer::Impl::Run(const OpContext& ctx, KvCache& cache, const MatrixView& logits) {
+  ThreadPool::Region region(*ctx.pool);
+  const int64_t n = plan.all.n, n_wanted = plan.wanted.n;
+  for (size_t i = 0; i < ropes.size(); ++i) {
+    ARKVALE_RETURN_IF_ERROR(RopeAngles(ctx, ropes[i], positions, angles[i].Rows(n)));
+  }
+  ARKVALE_RETURN_IF_ERROR(Embed(ctx, weights.embedding, plan.ids, config.embedding_scale, x.Rows(n)));
+  for (int32_t l = 0; l < config.n_layers; ++l) ARKVALE_RETURN_IF_ERROR(RunLayer(ctx, cache, l));
+  if (n_wanted == 0) return OkStatus();
+  ARKVALE_RETURN_IF_ERROR(RmsNorm(ctx, x.Rows(n_wanted), weights.output_norm, config.rms_eps, h.Rows(n_wanted)));
+  ARKVALE_RETURN_IF_ERROR(Project(ctx, plan.output, h.Rows(n_wanted), {{weights.output, logits}}));
+  if (config.final_softcap > 0) Softcap(ctx, config.final_softcap, logits);
+  return OkStatus();
+}
+
+Transformer::Transformer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Transformer::~Transformer() = default;
+const ModelConfig& Transformer::config() const { return impl_->config; }
+int64_t Transformer::weight_bytes() const { return impl_->weights.total_bytes; }
+int64_t Transformer::step_bytes() const { return impl_->weights.step_bytes; }
+
+Result<std::unique_ptr<Transformer>> Transformer::Load(const std::string& path) {
+  ARKVALE_ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
+  auto impl = std::make_unique<Impl>(std::move(file));
+  ARKVALE_ASSIGN_OR_RETURN(const GgufView view, GgufView::Parse(impl->file.bytes(), path));
+  ARKVALE_RETURN_IF_ERROR(CheckGgufView(view));
+  ARKVALE_ASSIGN_OR_RETURN(impl->config, ReadConfig(view));
+  ARKVALE_ASSIGN_OR_RETURN(impl->weights, BindWeights(view, impl->config));
+  impl->FindRopes();
+  return std::unique_ptr<Transformer>(new Transformer(std::move(impl)));
+}
+
+Status Transformer::Forward(const OpContext& ctx, KvCache& cache, std::span<const ForwardItem> items,
+                            std::vector<float>& logits) {
+  const ModelConfig& config = impl_->config;
+  if (cache.shape().n_layers() != config.n_layers) {
+    return InvalidArgument("a cache of " + std::to_string(cache.shape().n_layers()) + " layers for a model of " +
+                           std::to_string(config.n_layers));
+  }
+  BatchPlan& plan = impl_->plan;
+  try {
+    ARKVALE_RETURN_IF_ERROR(plan.Set(items, config.n_vocab));
+    impl_->Reserve();
+    logits.resize(static_cast<size_t>(plan.wanted.n) * static_cast<size_t>(config.n_vocab));
+  } catch (const std::bad_alloc&) {
+    return ResourceExhausted("no memory for the activations of " + std::to_string(plan.all.n) + " tokens");
+  }
+  if (plan.all.n == 0) return OkStatus();
+
+  ARKVALE_RETURN_IF_ERROR(cache.Begin(plan.kv_items));
+  size_t row = 0;
+  for (const KvBatchItem& item : plan.kv_items) {
+    const int64_t committed = cache.n_tokens(item.seq);
+    for (int32_t i = 0; i < item.n_new; ++i) impl_->positions[row++] = committed + i;
+  }
+  const MatrixView out{logits.data(), plan.wanted.n, config.n_vocab, config.n_vocab};
+  Status status = impl_->Run(ctx, cache, out);
+  if (status.ok()) status = cache.Commit();
+  if (!status.ok()) cache.Abort();
+  return status;
+}
+
+}  // namespace arkvale

@@ -1,0 +1,51 @@
+// Transformer: the forward pass of a dense decoder over the paged cache. RunLayer is its unit.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "arkvale/status.h"
+#include "kv/cache.h"
+#include "model/config.h"
+#include "ops/context.h"
+
+namespace arkvale {
+
+// kLast and kAll of one prefill row may differ in their last bits (batch_plan.h); neither depends on chunks or batches.
+enum class LogitsWanted : uint8_t { kNone, kLast, kAll };
+
+// New tokens of one sequence.
+struct ForwardItem {
+  SeqId seq;
+  std::span<const int32_t> tokens;  // one token in phase kStep
+  KvPhase phase = KvPhase::kStep;
+  LogitsWanted logits = LogitsWanted::kLast;
+};
+
+// Weights are memory-mapped and immutable; activations belong to the object, so one thread at a time may call Forward.
+class Transformer {
+ public:
+  // Checks the file (gguf_check.h) before any reader sees it, maps it and reads its config.
+  // NotFound, Corrupt, InvalidArgument (an unsupported architecture or weight type is named).
+  static Result<std::unique_ptr<Transformer>> Load(const std::string& path);
+  ~Transformer();
+
+  const ModelConfig& config() const;
+  int64_t weight_bytes() const;  // bytes of all tensors
+  int64_t step_bytes() const;    // weight bytes one decode step reads
+
+  // Runs Begin .. Commit on `cache`; on any error Abort. `logits` gets the wanted rows in order, [n, n_vocab] f32 (it
+  // is resized; items with kLast give one row, kAll one per token). Prefill items and steps may be mixed in one batch.
+  // InvalidArgument for a token id outside the vocabulary.
+  Status Forward(const OpContext& ctx, KvCache& cache, std::span<const ForwardItem> items, std::vector<float>& logits);
+
+ private:
+  struct Impl;
+  explicit Transformer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace arkvale
