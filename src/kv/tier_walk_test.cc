@@ -119,6 +119,27 @@ TEST(MovingTier, FailedCopiesLoseNothing) {
   EXPECT_GT(failures, 10);
 }
 
+// Recalls alone can fail here. A slot that a failed recall kept would be missing soon.
+TEST(MovingTier, FailedRecallsGiveTheirSlotsBack) {
+  CacheTestRig rig(TestShape());
+  FakeDevice device;
+  auto cache = rig.Make(&device);
+  const SeqId seq = *cache->Create(TestOptions(48));
+  Rng rng("faults/2");
+  ASSERT_TRUE(RunBatch(rig, *cache, {{seq, 1, 70, KvPhase::kPrefillLast}}).ok());
+  int failures = 0;
+  for (int i = 0; i < 400; ++i) {
+    device.FailCopyAfter(static_cast<int64_t>(rng.Below(4)));
+    auto out = RunBatch(rig, *cache, {{seq, 1}});
+    failures += out.ok() ? 0 : 1;
+    device.FailCopyAfter(-1);
+    if (!out.ok()) ASSERT_TRUE(RunBatch(rig, *cache, {{seq, 1}}).ok());
+    const KvStats stats = *cache->stats(seq);
+    ASSERT_EQ(stats.counters.evicted - stats.counters.recalled, stats.evicted_pages_now);
+  }
+  EXPECT_GT(failures, 40);
+}
+
 // A random walk of 10,000 steps with copies in flight at every moment. After each step: hot bytes within the limit,
 // filled = resident filled + evicted now, recalled <= evicted. A page that was read before its copy ended would give
 // NaN (the fake device fills targets of queued copies with it) and fail the comparison with the tier read in place.
