@@ -1,5 +1,5 @@
-// The process's log: lines on stderr, from level `warning` up unless ARKVALE_LOG names another spdlog level (debug, info,
-// error, off). Results never go through it. May be used from any thread.
+// The process's log: lines on stderr, from level `warning` up unless ARKVALE_LOG names another spdlog level (debug,
+// info, error, off). Results never go through it. May be used from any thread.
 #pragma once
 
 #include <spdlog/logger.h>

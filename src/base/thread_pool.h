@@ -28,7 +28,8 @@ class ThreadPool {
   // `body` is any callable (int64_t i, int thread) -> void that does not throw; it is borrowed, never copied.
   template <typename Body>
   void ParallelFor(int64_t n, const Body& body) {
-    Run(n, [](const void* b, int64_t i, int thread) { (*static_cast<const Body*>(b))(i, thread); }, &body);
+    Run(
+        n, [](const void* b, int64_t i, int thread) { (*static_cast<const Body*>(b))(i, thread); }, &body);
   }
 
   // Keeps workers awake between loops while it lives (see above).
