@@ -1,0 +1,67 @@
+#include "engine/session.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+
+namespace arkvale {
+
+Result<Session> Session::Make(Runtime& runtime, const KvOptions& options) {
+  ARKVALE_ASSIGN_OR_RETURN(const SeqId seq, runtime.cache().Create(options));
+  return Session(runtime, seq);
+}
+
+Session::Session(Session&& other) noexcept
+    : runtime_(other.runtime_), seq_(std::exchange(other.seq_, SeqId())), logits_(std::move(other.logits_)) {}
+
+Session& Session::operator=(Session&& other) noexcept {
+  if (this != &other) {
+    Drop();
+    runtime_ = other.runtime_;
+    seq_ = std::exchange(other.seq_, SeqId());
+    logits_ = std::move(other.logits_);
+  }
+  return *this;
+}
+
+Session::~Session() { Drop(); }
+
+void Session::Drop() {
+  if (seq_.valid()) ARKVALE_CHECK(runtime_->cache().Drop(seq_).ok());
+}
+
+Status Session::Prefill(std::span<const int32_t> ids, bool want_logits, const Progress& progress) {
+  if (ids.empty()) return InvalidArgument("prefill of 0 tokens: give at least 1");
+  const auto total = static_cast<int64_t>(ids.size());
+  for (int64_t done = 0; done < total;) {
+    const int64_t n = std::min<int64_t>(runtime_->prefill_chunk(), total - done);
+    const bool last = done + n == total;
+    const ForwardItem item{.seq = seq_,
+                           .tokens = ids.subspan(done, n),
+                           .phase = last ? KvPhase::kPrefillLast : KvPhase::kPrefill,
+                           .logits = last && want_logits ? LogitsWanted::kLast : LogitsWanted::kNone};
+    ARKVALE_RETURN_IF_ERROR(
+        runtime_->transformer().Forward(runtime_->op_context(), runtime_->cache(), {&item, 1}, logits_));
+    done += n;
+    if (progress) ARKVALE_RETURN_IF_ERROR(progress(done));
+  }
+  return OkStatus();
+}
+
+Status Session::Step(int32_t id, bool want_logits) {
+  const ForwardItem item{.seq = seq_,
+                         .tokens = {&id, 1},
+                         .phase = KvPhase::kStep,
+                         .logits = want_logits ? LogitsWanted::kLast : LogitsWanted::kNone};
+  return runtime_->transformer().Forward(runtime_->op_context(), runtime_->cache(), {&item, 1}, logits_);
+}
+
+Result<Session> Session::Fork(const KvOptions& options) const {
+  ARKVALE_ASSIGN_OR_RETURN(const SeqId seq, runtime_->cache().Fork(seq_, options));
+  Session fork(*runtime_, seq);
+  fork.logits_ = logits_;
+  return fork;
+}
+
+}  // namespace arkvale

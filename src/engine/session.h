@@ -1,0 +1,53 @@
+// Session: one sequence by token ids: prefill, steps and forks. Engine, benchmarks and evaluations drive it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "arkvale/kv_options.h"
+#include "arkvale/stats.h"
+#include "arkvale/status.h"
+#include "engine/runtime.h"
+
+namespace arkvale {
+
+// Owns a sequence of the runtime's cache and drops it when destroyed. Movable, not copyable. Threads: as Runtime.
+class Session {
+ public:
+  static Result<Session> Make(Runtime& runtime, const KvOptions& options);
+  Session(Session&& other) noexcept;
+  Session& operator=(Session&& other) noexcept;
+  ~Session();
+
+  // Called after each committed chunk with the tokens done so far. A status that is not ok ends the prefill with it.
+  using Progress = std::function<Status(int64_t done_tokens)>;
+
+  // Appends `ids` exactly (attention is dense), in chunks; the policy's end-of-prefill step runs with the last one.
+  // `want_logits`: logits() are those of the last id. Where it fails the chunks before the failure stay committed.
+  // InvalidArgument for no ids.
+  Status Prefill(std::span<const int32_t> ids, bool want_logits, const Progress& progress = {});
+
+  // Appends one token under the policy. A failed step changes nothing.
+  Status Step(int32_t id, bool want_logits = true);
+
+  // [n_vocab] of the last call that wanted logits; valid until the next call.
+  std::span<const float> logits() const { return logits_; }
+
+  // The same tokens under other options; the end-of-prefill step runs at the fork (kv/cache.h).
+  Result<Session> Fork(const KvOptions& options) const;
+
+  int64_t n_tokens() const { return runtime_->cache().n_tokens(seq_); }
+  Result<KvStats> stats() const { return runtime_->cache().stats(seq_); }
+
+ private:
+  Session(Runtime& runtime, SeqId seq) : runtime_(&runtime), seq_(seq) {}
+  void Drop();
+
+  Runtime* runtime_;
+  SeqId seq_;
+  std::vector<float> logits_;
+};
+
+}  // namespace arkvale

@@ -1,0 +1,51 @@
+// Cli: the command line of one command: CLI11 with our exit codes and one-line errors.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "arkvale/status.h"
+
+namespace arkvale::tools {
+
+// "512MiB", "8GiB", "1000" -> bytes. Units B, KiB, MiB, GiB, TiB (powers of 1024) and kB, MB, GB, TB (powers of 1000).
+Result<int64_t> ParseSize(std::string_view text);
+
+// "128,2048" -> {128, 2048}; every number must be >= `min`. `what` names the flag in errors.
+Result<std::vector<int64_t>> ParseNumbers(std::string_view what, std::string_view text, int64_t min);
+
+// Splits at commas; empty parts are kept.
+std::vector<std::string> SplitCommas(std::string_view text);
+
+// The candidate nearest to `word` by edit distance, or empty where none is near.
+std::string Nearest(std::string_view word, const std::vector<std::string>& candidates);
+
+class Cli {
+ public:
+  Cli(const std::string& command, const std::string& description);
+
+  // Options are added here, without ->required(): an unknown flag must be reported before a missing one.
+  CLI::App& app() { return app_; }
+  // Parse() fails with wrong usage where the option is missing.
+  void Require(CLI::Option* option) { required_.push_back(option); }
+
+  // Parses what follows the command's name. An exit code means that the program ends: 0 after --help, 2 after a usage
+  // error, which has been printed.
+  std::optional<int> Parse(int argc, char** argv);
+
+  // Prints "arkvale COMMAND: message" on stderr and returns the status' exit code. Silent for Cancelled.
+  int Fail(const Status& status) const;
+
+ private:
+  Status Check() const;
+
+  std::string command_;
+  CLI::App app_;
+  std::vector<CLI::Option*> required_;
+};
+
+}  // namespace arkvale::tools

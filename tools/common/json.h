@@ -1,0 +1,28 @@
+// JSON documents the commands share. Units are in the names, nothing is rounded.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "arkvale/kv_options.h"
+#include "arkvale/stats.h"
+
+namespace arkvale::tools {
+
+// Keeps the order in which fields are written.
+using Json = nlohmann::ordered_json;
+
+// {cpu, threads, cores, memory_bytes, compiler, build_type, commit}; commit is null where unknown.
+Json MachineJson(int32_t threads);
+
+// {rss_peak_bytes} of this process so far.
+Json MemoryJson();
+
+// The `kv` object of `generate --json`.
+Json KvJson(const KvOptions& options, const KvStats& stats);
+
+// One line. Bytes that are not UTF-8 (a token cut by the end of the text) become U+FFFD.
+std::string Dump(const Json& json);
+
+}  // namespace arkvale::tools

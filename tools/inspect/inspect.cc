@@ -1,0 +1,93 @@
+#include "model/inspect.h"
+
+#include <string>
+
+#include "tools/common/cli.h"
+#include "tools/common/commands.h"
+#include "tools/common/exit_code.h"
+#include "tools/common/json.h"
+#include "tools/common/output.h"
+
+namespace arkvale::tools {
+namespace {
+
+Json ToJson(const ModelSummary& s) {
+  Json types = Json::array();
+  for (const auto& t : s.types) types.push_back({{"type", t.type}, {"n_tensors", t.n_tensors}, {"bytes", t.n_bytes}});
+  Json json = {{"kind", "model"},
+               {"path", s.path},
+               {"architecture", s.architecture},
+               {"name", s.name},
+               {"file_type", s.file_type},
+               {"file_bytes", s.file_bytes},
+               {"n_tensors", s.n_tensors},
+               {"weight_bytes", s.weight_bytes},
+               {"types", types},
+               {"tokenizer", s.tokenizer},
+               {"n_tokens", s.n_tokens},
+               {"has_chat_template", s.has_chat_template},
+               {"unsupported", s.unsupported.empty() ? Json(nullptr) : Json(s.unsupported)}};
+  if (!s.unsupported.empty()) return json;
+  json.update({{"n_layers", s.n_layers},
+               {"n_sliding_layers", s.n_sliding_layers},
+               {"window_tokens", s.window_tokens},
+               {"d_model", s.d_model},
+               {"d_ff", s.d_ff},
+               {"n_q_heads", s.n_q_heads},
+               {"n_kv_heads", s.n_kv_heads},
+               {"head_dim_k", s.head_dim_k},
+               {"head_dim_v", s.head_dim_v},
+               {"n_vocab", s.n_vocab},
+               {"context_tokens", s.context_tokens},
+               {"kv_bytes_per_token", s.kv_bytes_per_token},
+               {"kv_window_bytes", s.kv_window_bytes}});
+  return json;
+}
+
+std::string Line(const std::string& name, const std::string& value) {
+  std::string line = name;
+  line.resize(16, ' ');
+  return line + value + "\n";
+}
+
+std::string ToText(const ModelSummary& s) {
+  const auto n = [](int64_t value) { return std::to_string(value); };
+  std::string text = Line("model", s.path);
+  text += Line("architecture", s.architecture + (s.name.empty() ? "" : " (" + s.name + ")"));
+  text += Line("file", n(s.file_bytes) + " bytes, " + n(s.n_tensors) + " tensors of " + n(s.weight_bytes) + " bytes");
+  for (const auto& t : s.types) {
+    text += Line("", t.type + ": " + n(t.n_tensors) + " tensors, " + n(t.n_bytes) + " bytes");
+  }
+  text += Line("tokenizer", s.tokenizer + ", " + n(s.n_tokens) + " tokens");
+  text += Line("chat template", s.has_chat_template ? "yes" : "no");
+  if (!s.unsupported.empty()) return text + Line("cannot run", s.unsupported);
+  text += Line("layers", n(s.n_layers) +
+                             (s.n_sliding_layers == 0 ? ", all with full attention"
+                                                      : ", " + n(s.n_sliding_layers) + " of them with a window of " +
+                                                            n(s.window_tokens) + " tokens"));
+  text += Line("widths", "model " + n(s.d_model) + ", feed-forward " + n(s.d_ff) + ", vocabulary " + n(s.n_vocab));
+  text += Line("heads", n(s.n_q_heads) + " query, " + n(s.n_kv_heads) + " kv, dimension " + n(s.head_dim_k) +
+                            (s.head_dim_k == s.head_dim_v ? "" : " (values " + n(s.head_dim_v) + ")"));
+  text += Line("context", n(s.context_tokens) + " tokens");
+  text += Line("KV cache", n(s.kv_bytes_per_token) + " bytes per token in f16" +
+                               (s.kv_window_bytes == 0 ? "" : ", and " + n(s.kv_window_bytes) + " for the windows"));
+  text += Line("", n(s.kv_bytes_per_token * s.context_tokens + s.kv_window_bytes) + " bytes at the full context");
+  return text;
+}
+
+}  // namespace
+
+int RunInspect(int argc, char** argv) {
+  Cli cli("inspect", "Says what a model file (GGUF) holds.");
+  std::string path;
+  bool json = false;
+  cli.Require(cli.app().add_option("FILE", path, "the file")->type_name("FILE"));
+  cli.app().add_flag("--json", json, "one JSON document");
+  if (const auto exit_code = cli.Parse(argc, argv)) return *exit_code;
+  const auto summary = InspectModel(path);
+  if (!summary.ok()) return cli.Fail(summary.status());
+  const Status written = Stdout().Write(json ? Dump(ToJson(*summary)) : ToText(*summary));
+  return written.ok() ? kExitDone : cli.Fail(written);
+}
+
+}  // namespace arkvale::tools
