@@ -78,9 +78,9 @@ Status CheckBudget(const KvOptions& o, int64_t budget_tokens, int32_t topk_pages
   const int64_t needed = static_cast<int64_t>(o.sink_pages) + o.window_pages + 1;
   if (pages < needed) {
     return InvalidArgument("budget " + std::to_string(budget_tokens) + " tokens = " + std::to_string(pages) +
-                           " pages of " + std::to_string(o.page_tokens) + " < sinks + window + 1 = " +
-                           std::to_string(needed) + " pages" + LayerNote(layer) + ": use at least " +
-                           std::to_string(needed * o.page_tokens) + " tokens or smaller pages");
+                           " pages of " + std::to_string(o.page_tokens) +
+                           " < sinks + window + 1 = " + std::to_string(needed) + " pages" + LayerNote(layer) +
+                           ": use at least " + std::to_string(needed * o.page_tokens) + " tokens or smaller pages");
   }
   if (topk_pages >= pages) {
     return InvalidArgument("top-k " + std::to_string(topk_pages) + " pages >= budget of " + std::to_string(pages) +

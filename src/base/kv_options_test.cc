@@ -26,7 +26,8 @@ TEST(KvOptions, PageSizes) {
 
 TEST(KvOptions, BudgetMustHoldSinksWindowAndOnePage) {
   EXPECT_TRUE((KvOptions{.budget_tokens = 160}.Validate(kLayers, kHeads).ok()));
-  ExpectRefused({.budget_tokens = 159}, "budget 159 tokens = 4 pages of 32 < sinks + window + 1 = 5 pages: use at least 160");
+  ExpectRefused({.budget_tokens = 159},
+                "budget 159 tokens = 4 pages of 32 < sinks + window + 1 = 5 pages: use at least 160");
   EXPECT_TRUE((KvOptions{.budget_tokens = 0}.Validate(kLayers, kHeads).ok()));
   ExpectRefused({.budget_tokens = -1}, "-1 tokens < 0");
   EXPECT_TRUE((KvOptions{.policy = KvPolicyKind::kFull, .budget_tokens = 1}.Validate(kLayers, kHeads).ok()));
@@ -65,8 +66,8 @@ TEST(KvOptions, LayerLists) {
 }
 
 TEST(KvOptions, NamesGoBothWays) {
-  for (const auto* name : {"centroid", "sphere-max", "sphere-center", "sphere-mean", "cuboid-max", "cuboid-center",
-                           "cuboid-mean"}) {
+  for (const auto* name :
+       {"centroid", "sphere-max", "sphere-center", "sphere-mean", "cuboid-max", "cuboid-center", "cuboid-mean"}) {
     const auto kind = ParseDigest(name);
     ASSERT_TRUE(kind.ok()) << name;
     EXPECT_EQ(DigestName(*kind), name);

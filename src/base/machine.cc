@@ -66,9 +66,7 @@ int64_t MemoryBytes() {
   return file >> limit && limit > 0 ? std::min(ram, limit) : ram;
 }
 
-int64_t PeakRssBytes() {
-  return std::strtoll(ProcValue("/proc/self/status", "VmHWM").c_str(), nullptr, 10) * 1024;
-}
+int64_t PeakRssBytes() { return std::strtoll(ProcValue("/proc/self/status", "VmHWM").c_str(), nullptr, 10) * 1024; }
 
 std::string CpuName() {
   const std::string name = ProcValue("/proc/cpuinfo", "model name");

@@ -1,11 +1,10 @@
-#include "arkvale/engine.h"
-
 #include <gtest/gtest.h>
 
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
 
+#include "arkvale/engine.h"
 #include "engine/session.h"
 
 namespace arkvale {

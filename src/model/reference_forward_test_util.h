@@ -18,7 +18,8 @@ using Vector = std::vector<double>;
 class NaiveModel {
  public:
   // `file` has f32 tensors only.
-  NaiveModel(const GgufWriter& file, const ModelConfig& config) : c_(config) {
+  // `f16_kv`: keys and values are rounded as the cache stores them.
+  NaiveModel(const GgufWriter& file, const ModelConfig& config, bool f16_kv) : c_(config), f16_kv_(f16_kv) {
     for (const auto& t : file.tensors) {
       std::vector<float> values(t.data.size() / sizeof(float));
       std::memcpy(values.data(), t.data.data(), t.data.size());
@@ -96,8 +97,10 @@ class NaiveModel {
       key = Rotate(key, layer.rope, position);
       rotated_k.insert(rotated_k.end(), key.begin(), key.end());
     }
-    RoundToF16(rotated_k);
-    RoundToF16(v);
+    if (f16_kv_) {
+      RoundToF16(rotated_k);
+      RoundToF16(v);
+    }
     keys_[l].push_back(rotated_k);
     values_[l].push_back(v);
 
@@ -144,13 +147,14 @@ class NaiveModel {
   }
 
   const ModelConfig& c_;
+  const bool f16_kv_;
   std::map<std::string, Vector> tensors_;
-  std::vector<std::vector<Vector>> keys_, values_;  // per layer, per token: all kv heads, as f16 stores them
+  std::vector<std::vector<Vector>> keys_, values_;  // per layer, per token: all kv heads
 };
 
 inline std::vector<float> ReferenceForward(const GgufWriter& file, const ModelConfig& config,
-                                           const std::vector<int32_t>& ids) {
-  NaiveModel model(file, config);
+                                           const std::vector<int32_t>& ids, bool f16_kv = true) {
+  NaiveModel model(file, config, f16_kv);
   std::vector<float> all;
   for (const int32_t id : ids) {
     const Vector row = model.Forward(id);

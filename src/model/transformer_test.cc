@@ -108,12 +108,11 @@ class TransformerTest : public ::testing::TestWithParam<const char*> {
   std::unique_ptr<KvCache> cache_;
 };
 
-// K and V are rounded to f16 in both; sums differ in order only, so an entry may round the other way.
-void ExpectClose(const std::vector<float>& got, const std::vector<float>& want) {
-  ASSERT_EQ(got.size(), want.size());
+double WorstDifference(const std::vector<float>& a, const std::vector<float>& b) {
+  EXPECT_EQ(a.size(), b.size());
   double worst = 0;
-  for (size_t i = 0; i < got.size(); ++i) worst = std::max(worst, std::fabs(double{got[i]} - want[i]));
-  EXPECT_LT(worst, 1e-3);
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) worst = std::max(worst, std::fabs(double{a[i]} - b[i]));
+  return worst;
 }
 
 TEST_P(TransformerTest, MatchesNaiveForward) {
@@ -125,7 +124,16 @@ TEST_P(TransformerTest, MatchesNaiveForward) {
     const auto row = Step(seq, ids[i]);
     got.insert(got.end(), row.begin(), row.end());
   }
-  ExpectClose(got, want);
+  // K and V are rounded to f16 in both. Sums differ in order, so among some 5,000 stored entries one or two near a
+  // rounding boundary go the other way (which ones depends on the build): 1e-6 before the first, up to 1.4e-3 seen after
+  // it. Storing all of them in f16 changes logits by f16_noise (0.005 to 0.024 here); a quarter of that is the bound.
+  const auto exact = testing::ReferenceForward(Model(GetParam()), model_->config(), ids, /*f16_kv=*/false);
+  const double f16_noise = WorstDifference(want, exact);
+  const auto [low, high] = std::minmax_element(want.begin(), want.end());
+  EXPECT_LT(f16_noise, 0.01 * (*high - *low)) << "a bound that would let a wrong formula through";
+  EXPECT_LT(WorstDifference(got, want), f16_noise / 4);
+  const size_t n_vocab = want.size() / ids.size();
+  EXPECT_LT(WorstDifference({got.begin(), got.begin() + n_vocab}, {want.begin(), want.begin() + n_vocab}), 1e-5);
 }
 
 TEST_P(TransformerTest, ChunksDoNotChangeABit) {
@@ -173,7 +181,7 @@ TEST_P(TransformerTest, LastRowIsTheLastOfAll) {
   const auto all = Prefill(NewSequence(), ids, 40);
   const auto last = Forward({{NewSequence(), ids, KvPhase::kPrefillLast, LogitsWanted::kLast}});
   ASSERT_EQ(last.size(), static_cast<size_t>(model_->config().n_vocab));
-  ExpectClose(last, {all.end() - model_->config().n_vocab, all.end()});
+  EXPECT_LT(WorstDifference(last, {all.end() - model_->config().n_vocab, all.end()}), 1e-3);
   const SeqId a = NewSequence(), b = NewSequence();
   Prefill(a, ids, 40);
   EXPECT_TRUE(Forward({{b, ids, KvPhase::kPrefillLast, LogitsWanted::kNone}}).empty());
