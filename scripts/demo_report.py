@@ -37,14 +37,15 @@ def main(folder, question):
             "arkvale, full attention" if row["budget_tokens"] is None else f"arkvale, budget {row['budget_tokens']}")
         print(f"    {name:26} {row['decode_ms_median']:7.2f} ms/token  {1000 / row['decode_ms_median']:7.1f} tokens/s")
     for ratio in last["ratios"]:
-        print(f"    {ratio['a']}: {ratio['median']:.2f} x {ratio['b']} (rounds {ratio['min']:.2f} to {ratio['max']:.2f})")
+        rounds = f"rounds {ratio['min']:.2f} to {ratio['max']:.2f}"
+        print(f"    {ratio['a']}: {ratio['median']:.2f} x {ratio['b']} ({rounds})")
 
     steps = tokens["question"] + tokens["generated"] - 1
     print("\nWhat the KV cache did:")
-    print(f"    evicted {kv['evicted_pages']} pages of {kv['page_tokens']} tokens, recalled {kv['recalled_pages']} of them "
-          f"in {steps} steps ({kv['recalls_per_step_mean']:.0f} a step, {mib(kv['recalled_bytes'])})")
-    print(f"    hot at the end: {mib(kv['hot_bytes'])} of KV + {mib(kv['digest_bytes'])} of digests; dense attention reads "
-          f"{mib(kv['full_bytes'])}: {kv['full_bytes'] / hot:.1f} x as much")
+    print(f"    evicted {kv['evicted_pages']} pages of {kv['page_tokens']} tokens, "
+          f"recalled {kv['recalled_pages']} of them in {steps} steps ({kv['recalls_per_step_mean']:.0f} a step, {mib(kv['recalled_bytes'])})")
+    print(f"    hot at the end: {mib(kv['hot_bytes'])} of KV + {mib(kv['digest_bytes'])} of digests; "
+          f"dense attention reads {mib(kv['full_bytes'])}: {kv['full_bytes'] / hot:.1f} x as much")
     print(f"    in memory altogether (RAM is read in place, so pages are kept once): {mib(kv['total_bytes'])}")
     machine = last["machine"]
     print(f"\nMachine: {machine['cpu']}, {machine['threads']} threads, {machine['compiler']}, {machine['build_type']}")

@@ -206,7 +206,8 @@ class Cli(unittest.TestCase):
     def test_bench_usage(self):
         for args, word in [(["--depths", "a"], "--depths"), (["--depths", "9000"], "limit 8192"),
                            (["--depths", "", "--prompts", ""], "nothing to measure"), (["--peer", "x"], "llama.cpp"),
-                           (["--rounds", "0"], "--rounds"), (["-n", "1"], "--steps"), (["--budgets", "100"], "budget 100")]:
+                           (["--rounds", "0"], "--rounds"), (["-n", "1"], "--steps"),
+                           (["--budgets", "100"], "budget 100")]:
             with self.subTest(args=args):
                 result = run("bench", "-m", SMOLLM2, "--text", NOVEL, *args)
                 self.assertEqual((result.returncode, result.stdout), (2, b""))

@@ -64,7 +64,8 @@ int Main(int argc, char** argv) {
   const std::string name = argv[1];
   if (name == "--help" || name == "-h" || name == "help") return Print(Help());
   if (name == "--version") return Print(std::string("arkvale ") + Version() + "\n");
-  const auto* command = std::find_if(kCommands.begin(), kCommands.end(), [&](const Command& c) { return c.name == name; });
+  const auto* command =
+      std::find_if(kCommands.begin(), kCommands.end(), [&](const Command& c) { return c.name == name; });
   if (command == kCommands.end()) return UnknownCommand(name);
   return command->run(argc - 1, argv + 1);
 }

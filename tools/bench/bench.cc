@@ -23,7 +23,8 @@ namespace {
 struct Flags {
   EngineFlags engine;
   KvFlags kv;
-  std::string prompts, depths = "128,2048", policies = "full,arkvale", budgets = "1024", peer, text = "tests/data/frankenstein_excerpt.txt";
+  std::string prompts, depths = "128,2048", policies = "full,arkvale", budgets = "1024", peer,
+                       text = "tests/data/frankenstein_excerpt.txt";
   int32_t rounds = 3, steps = 32;
   bool json = false, quiet = false;
 };
@@ -42,7 +43,8 @@ void AddFlags(Cli& cli, Flags& flags) {
   add("--rounds", flags.rounds, "N", "timed rounds, after one warm-up round");
   add("-n,--steps", flags.steps, "N", "decode steps per round; the first one is dropped");
   add("--text", flags.text, "FILE", "UTF-8 text for contexts and steps; repeated where it is too short");
-  app.add_flag("--json", flags.json, "JSON lines: one row per contender and cell, then ratios and machine")->group(group);
+  app.add_flag("--json", flags.json, "JSON lines: one row per contender and cell, then ratios and machine")
+      ->group(group);
   app.add_flag("--quiet", flags.quiet, "no progress on stderr")->group(group);
   flags.engine.Add(cli);
   flags.kv.Add(cli, false);

@@ -58,7 +58,8 @@ Result<DecodeSample> OwnContender::Decode(std::span<const int32_t> ids) {
     ARKVALE_RETURN_IF_ERROR(session.Step(id));
     const double ms = MsSince(start_ns);
     const auto logits = session.logits();
-    sample.likeliest_ids.push_back(static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
+    sample.likeliest_ids.push_back(
+        static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
     if (sample.likeliest_ids.size() == 1) continue;
     sample.step_ms.push_back(ms);
     AddTimings(before, cache.timings(), ms);
@@ -97,14 +98,14 @@ Json OwnContender::DecodeFields(double step_ms_median) const {
   const double recall = mean_ms(timings_.recall_ns), attention = mean_ms(timings_.attention_ns);
   const double other = steps_ms_ / static_cast<double>(n_steps_) - estimate - select - recall - attention;
   // Every hot page is attended to in a step (attend = resident), and every digest is scored.
-  const int64_t step_bytes =
-      context_.runtime().transformer().step_bytes() + stats_.hot_bytes + stats_.digest_bytes;
-  return {{"kv_total_bytes", stats_.total_bytes},
-          {"breakdown_ms",
-           {{"estimate", estimate}, {"select", select}, {"recall", recall}, {"attention", attention}, {"other", other}}},
-          {"kv_hot_bytes", stats_.hot_bytes_peak},
-          {"digest_bytes", stats_.digest_bytes},
-          {"gb_per_s", static_cast<double>(step_bytes) / (step_ms_median * 1e6)}};
+  const int64_t step_bytes = context_.runtime().transformer().step_bytes() + stats_.hot_bytes + stats_.digest_bytes;
+  return {
+      {"kv_total_bytes", stats_.total_bytes},
+      {"breakdown_ms",
+       {{"estimate", estimate}, {"select", select}, {"recall", recall}, {"attention", attention}, {"other", other}}},
+      {"kv_hot_bytes", stats_.hot_bytes_peak},
+      {"digest_bytes", stats_.digest_bytes},
+      {"gb_per_s", static_cast<double>(step_bytes) / (step_ms_median * 1e6)}};
 }
 
 Json OwnContender::PrefillFields() const {

@@ -43,8 +43,8 @@ class OwnContender : public Contender {
 
   OwnContext& context_;
   KvOptions options_;
-  KvStats stats_;        // after the last sample
-  KvTimings timings_;    // sums over the timed steps
+  KvStats stats_;      // after the last sample
+  KvTimings timings_;  // sums over the timed steps
   double steps_ms_ = 0;
   int64_t n_steps_ = 0;
 };

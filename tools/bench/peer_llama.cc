@@ -29,8 +29,8 @@ struct FreePool {
 struct Mode {
   bool flash = false;
   std::unique_ptr<llama_context, FreeContext> context;
-  std::vector<uint8_t> state;        // after SetContext; used where the cache cannot be cut back
-  std::vector<double> warm_up_ms;    // of this warm-up
+  std::vector<uint8_t> state;      // after SetContext; used where the cache cannot be cut back
+  std::vector<double> warm_up_ms;  // of this warm-up
 
   llama_memory_t memory() const { return llama_get_memory(context.get()); }
 };
@@ -206,9 +206,7 @@ void PeerLlama::SetWarmUp(bool on) {
   impl_->warming_up = on;
 }
 
-Json PeerLlama::Labels() const {
-  return {{"engine", "llama.cpp"}, {"policy", "full"}, {"budget_tokens", nullptr}};
-}
+Json PeerLlama::Labels() const { return {{"engine", "llama.cpp"}, {"policy", "full"}, {"budget_tokens", nullptr}}; }
 
 Json PeerLlama::DecodeFields(double /*step_ms_median*/) const { return PrefillFields(); }
 

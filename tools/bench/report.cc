@@ -26,13 +26,14 @@ double Number(const Json& row, const char* field) {
 }
 
 std::string DecodeLine(const std::string& name, const Json& row) {
-  std::string line = Format("  %-24s %8.2f %8.2f %10.1f %7.0f %%", name.c_str(), Number(row, "decode_ms_median"),
-                            Number(row, "decode_ms_p95"), 1000 / Number(row, "decode_ms_median"),
-                            100 * Number(row, "top1_agreement"));
+  std::string line =
+      Format("  %-24s %8.2f %8.2f %10.1f %7.0f %%", name.c_str(), Number(row, "decode_ms_median"),
+             Number(row, "decode_ms_p95"), 1000 / Number(row, "decode_ms_median"), 100 * Number(row, "top1_agreement"));
   if (const Json& parts = row["breakdown_ms"]; parts.is_object()) {
-    line += Format(" %6.1f %8.1f   estimate %.2f, select %.2f, recall %.2f, attention %.2f, other %.2f",
-                   Number(row, "gb_per_s"), Number(row, "kv_hot_bytes") / (1 << 20), Number(parts, "estimate"),
-                   Number(parts, "select"), Number(parts, "recall"), Number(parts, "attention"), Number(parts, "other"));
+    line +=
+        Format(" %6.1f %8.1f   estimate %.2f, select %.2f, recall %.2f, attention %.2f, other %.2f",
+               Number(row, "gb_per_s"), Number(row, "kv_hot_bytes") / (1 << 20), Number(parts, "estimate"),
+               Number(parts, "select"), Number(parts, "recall"), Number(parts, "attention"), Number(parts, "other"));
   } else if (row.contains("flash_attention")) {
     line += Format(" %6s %8s   flash attention %s", "", "", row["flash_attention"].get<bool>() ? "on" : "off");
   }
@@ -69,7 +70,8 @@ void WarnAboutTiming() {
     std::fprintf(stderr, "warning: this is a %s build: its times mean nothing\n", BuildType().c_str());
   }
   if (const double load = LoadPerCore(); load > kMaxLoadPerCore) {
-    std::fprintf(stderr, "warning: load of %.2f per core > %.1f: other work disturbs the times\n", load, kMaxLoadPerCore);
+    std::fprintf(stderr, "warning: load of %.2f per core > %.1f: other work disturbs the times\n", load,
+                 kMaxLoadPerCore);
   }
 }
 

@@ -143,7 +143,8 @@ Status Cli::Check() const {
     if (flag == extras.end()) return InvalidArgument("unexpected argument '" + extras.front() + "': see --help");
     const std::string name = flag->substr(0, flag->find('='));
     const std::string nearest = Nearest(name, FlagNames(app_));
-    return InvalidArgument("unknown flag " + name + (nearest.empty() ? ": see --help" : ": did you mean " + nearest + "?"));
+    return InvalidArgument("unknown flag " + name +
+                           (nearest.empty() ? ": see --help" : ": did you mean " + nearest + "?"));
   }
   for (const CLI::Option* option : required_) {
     if (option->count() == 0) return InvalidArgument(OptionName(*option) + " is missing: see --help");

@@ -6,10 +6,10 @@
 namespace arkvale::tools {
 
 inline constexpr int kExitDone = 0;
-inline constexpr int kExitOther = 1;        // unwritable output, our bugs
-inline constexpr int kExitUsage = 2;        // wrong flags or request
-inline constexpr int kExitInput = 3;        // a bad or unreadable input file
-inline constexpr int kExitResource = 4;     // memory, disk or device used up
+inline constexpr int kExitOther = 1;          // unwritable output, our bugs
+inline constexpr int kExitUsage = 2;          // wrong flags or request
+inline constexpr int kExitInput = 3;          // a bad or unreadable input file
+inline constexpr int kExitResource = 4;       // memory, disk or device used up
 inline constexpr int kExitInterrupted = 130;  // Ctrl-C
 
 inline int ExitCode(const Status& status) {

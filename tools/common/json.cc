@@ -6,7 +6,9 @@
 namespace arkvale::tools {
 namespace {
 
-Json Mean(int64_t sum, int64_t n) { return n == 0 ? Json(0.0) : Json(static_cast<double>(sum) / static_cast<double>(n)); }
+Json Mean(int64_t sum, int64_t n) {
+  return n == 0 ? Json(0.0) : Json(static_cast<double>(sum) / static_cast<double>(n));
+}
 
 }  // namespace
 

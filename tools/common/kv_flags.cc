@@ -49,10 +49,7 @@ void EngineFlags::Add(Cli& cli) {
   const std::string group = "Model and machine";
   cli.Require(app.add_option("-m,--model", model_, "model to run, a GGUF file")->type_name("FILE")->group(group));
   app.add_option("--device", device_, "where it runs: cpu")->type_name("NAME")->capture_default_str()->group(group);
-  app.add_option("--threads", threads_, "compute threads")
-      ->type_name("N")
-      ->default_str("physical cores")
-      ->group(group);
+  app.add_option("--threads", threads_, "compute threads")->type_name("N")->default_str("physical cores")->group(group);
   app.add_option("--ctx", ctx_tokens_, "longest context in tokens")
       ->type_name("N")
       ->default_str("the model's")

@@ -12,8 +12,8 @@ namespace arkvale::tools {
 // No vocabulary spends more bytes on a token: a text beyond ctx_tokens times this cannot fit and is not read.
 inline constexpr int64_t kMaxBytesPerToken = 512;
 
-// The whole of `path` ("-" = standard input). NotFound where it cannot be read, Corrupt with the byte offset where it is
-// not UTF-8, InvalidArgument where it is longer than `ctx_tokens` can hold, Cancelled after Ctrl-C.
+// The whole of `path` ("-" = standard input). NotFound where it cannot be read, Corrupt with the byte offset where it
+// is not UTF-8, InvalidArgument where it is longer than `ctx_tokens` can hold, Cancelled after Ctrl-C.
 Result<std::string> ReadText(const std::string& path, int64_t ctx_tokens);
 
 // InvalidArgument with the byte offset where an argument is not UTF-8.

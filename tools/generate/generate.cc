@@ -43,7 +43,8 @@ void AddFlags(Cli& cli, Flags& flags) {
       ->type_name("N")
       ->capture_default_str()
       ->group(group);
-  app.add_flag("--chat", r.chat, "wrap context and question as one user turn of the model's chat template")->group(group);
+  app.add_flag("--chat", r.chat, "wrap context and question as one user turn of the model's chat template")
+      ->group(group);
   app.add_option("--stop", r.stop, "end the answer before this text; may be given more than once")
       ->type_name("TEXT")
       ->expected(1)

@@ -61,10 +61,10 @@ std::string ToText(const ModelSummary& s) {
   text += Line("tokenizer", s.tokenizer + ", " + n(s.n_tokens) + " tokens");
   text += Line("chat template", s.has_chat_template ? "yes" : "no");
   if (!s.unsupported.empty()) return text + Line("cannot run", s.unsupported);
-  text += Line("layers", n(s.n_layers) +
-                             (s.n_sliding_layers == 0 ? ", all with full attention"
-                                                      : ", " + n(s.n_sliding_layers) + " of them with a window of " +
-                                                            n(s.window_tokens) + " tokens"));
+  text += Line("layers",
+               n(s.n_layers) + (s.n_sliding_layers == 0 ? ", all with full attention"
+                                                        : ", " + n(s.n_sliding_layers) + " of them with a window of " +
+                                                              n(s.window_tokens) + " tokens"));
   text += Line("widths", "model " + n(s.d_model) + ", feed-forward " + n(s.d_ff) + ", vocabulary " + n(s.n_vocab));
   text += Line("heads", n(s.n_q_heads) + " query, " + n(s.n_kv_heads) + " kv, dimension " + n(s.head_dim_k) +
                             (s.head_dim_k == s.head_dim_v ? "" : " (values " + n(s.head_dim_v) + ")"));
