@@ -74,11 +74,14 @@ TEST_P(Parity, AsFaithfulAsLlamaCppOnTheQuantisedFile) {
   // The step path rounds activations to 8 bits as llama.cpp does, the prefill path does not round at all: judge the two
   // together and the steps alone.
   const double kl_theirs = MeanKl(reference, theirs, n_vocab), kl_ours = MeanKl(reference, ours, n_vocab);
-  const auto tail = [&](const std::vector<float>& l) { return std::vector<float>(l.begin() + kScored * n_vocab, l.end()); };
+  const auto tail = [&](const std::vector<float>& l) {
+    return std::vector<float>(l.begin() + kScored * n_vocab, l.end());
+  };
   const double steps_theirs = MeanKl(tail(reference), tail(theirs), n_vocab);
   const double steps_ours = MeanKl(tail(reference), tail(ours), n_vocab);
-  std::printf("%s, quantised: mean KL(F32 || llama.cpp) = %.3g, KL(F32 || arkvale) = %.3g; steps alone %.3g, %.3g nats\n",
-              GetParam().name, kl_theirs, kl_ours, steps_theirs, steps_ours);
+  std::printf(
+      "%s, quantised: mean KL(F32 || llama.cpp) = %.3g, KL(F32 || arkvale) = %.3g; steps alone %.3g, %.3g nats\n",
+      GetParam().name, kl_theirs, kl_ours, steps_theirs, steps_ours);
   EXPECT_LE(kl_ours, 1.1 * kl_theirs);
   EXPECT_LE(steps_ours, 1.1 * steps_theirs);
 }
@@ -131,13 +134,16 @@ TEST_P(Parity, BatchOfThreeEqualsEachAlone) {
   const auto collect = [&](std::vector<int> order) {
     for (size_t k = 0; k < order.size(); ++k) {
       if (order[k] < 0) continue;
-      together[order[k]].insert(together[order[k]].end(), logits.begin() + k * n_vocab, logits.begin() + (k + 1) * n_vocab);
+      together[order[k]].insert(together[order[k]].end(), logits.begin() + k * n_vocab,
+                                logits.begin() + (k + 1) * n_vocab);
     }
   };
-  ASSERT_TRUE(rig.model->Forward(rig.ctx, *rig.cache,
-                                 std::vector{item(1, 0, 600, KvPhase::kPrefillLast), item(0, 40, 1, KvPhase::kStep),
-                                             item(2, 0, 177, KvPhase::kPrefillLast)},
-                                 logits).ok());
+  ASSERT_TRUE(rig.model
+                  ->Forward(rig.ctx, *rig.cache,
+                            std::vector{item(1, 0, 600, KvPhase::kPrefillLast), item(0, 40, 1, KvPhase::kStep),
+                                        item(2, 0, 177, KvPhase::kPrefillLast)},
+                            logits)
+                  .ok());
   collect({-1, 0, -1});
   for (int s = 0; s < kMore; ++s) {
     std::vector<ForwardItem> items;

@@ -56,13 +56,14 @@ struct ParityRig {
       if (n_logits > 0 && at < first_wanted && end > first_wanted) end = first_wanted;  // rows wanted all or none
       const bool wanted = n_logits > 0 ? at >= first_wanted : end == n;
       std::vector<float> rows;
-      const Status status = model->Forward(
-          ctx, *cache,
-          std::vector<ForwardItem>{{seq, ids.subspan(at, end - at), end == n ? KvPhase::kPrefillLast : KvPhase::kPrefill,
-                                    !wanted        ? LogitsWanted::kNone
-                                    : n_logits > 0 ? LogitsWanted::kAll
-                                                   : LogitsWanted::kLast}},
-          rows);
+      const Status status =
+          model->Forward(ctx, *cache,
+                         std::vector<ForwardItem>{{seq, ids.subspan(at, end - at),
+                                                   end == n ? KvPhase::kPrefillLast : KvPhase::kPrefill,
+                                                   !wanted        ? LogitsWanted::kNone
+                                                   : n_logits > 0 ? LogitsWanted::kAll
+                                                                  : LogitsWanted::kLast}},
+                         rows);
       EXPECT_TRUE(status.ok()) << status.ToString();
       logits.insert(logits.end(), rows.begin(), rows.end());
       at = end;

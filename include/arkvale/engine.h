@@ -23,10 +23,10 @@ namespace arkvale {
 
 struct EngineOptions {
   std::string model_path;
-  int32_t threads = 0;            // 0 = physical cores
-  int64_t ctx_tokens = 0;         // longest context; 0 = the model's
-  int64_t host_limit_bytes = 0;   // limit of KV in RAM; 0 = half of RAM
-  int32_t prefill_chunk = 512;    // tokens a prefill advances at once: memory for activations, never results
+  int32_t threads = 0;           // 0 = physical cores
+  int64_t ctx_tokens = 0;        // longest context; 0 = the model's
+  int64_t host_limit_bytes = 0;  // limit of KV in RAM; 0 = half of RAM
+  int32_t prefill_chunk = 512;   // tokens a prefill advances at once: memory for activations, never results
 };
 
 struct SamplingOptions {
@@ -38,9 +38,9 @@ struct SamplingOptions {
 };
 
 struct GenerateRequest {
-  std::string context;    // prefilled exactly (stage 1)
-  std::string question;   // fed token by token under the policy (stage 2); may be empty
-  bool chat = false;      // wrap context + question as one user turn of the model's chat template
+  std::string context;   // prefilled exactly (stage 1)
+  std::string question;  // fed token by token under the policy (stage 2); may be empty
+  bool chat = false;     // wrap context + question as one user turn of the model's chat template
   int32_t max_tokens = 256;
   std::vector<std::string> stop;
   SamplingOptions sampling;
@@ -50,9 +50,9 @@ struct GenerateRequest {
 enum class Stage : uint8_t { kPrefill, kQuestion, kAnswer };
 
 struct GenerateCallbacks {
-  std::function<void(std::string_view text)> on_text;                           // whole UTF-8 characters, as they come
-  std::function<void(Stage stage, int64_t done, int64_t total)> on_progress;    // tokens
-  const std::atomic<bool>* cancel = nullptr;                                    // true ends the run as Cancelled
+  std::function<void(std::string_view text)> on_text;                         // whole UTF-8 characters, as they come
+  std::function<void(Stage stage, int64_t done, int64_t total)> on_progress;  // tokens
+  const std::atomic<bool>* cancel = nullptr;                                  // true ends the run as Cancelled
 };
 
 struct GenerateResult {
@@ -62,9 +62,9 @@ struct GenerateResult {
   int64_t prompt_tokens = 0;       // context ids, BOS included
   int64_t question_tokens = 0;
   double load_ms = 0;
-  double ttft_ms = 0;              // from the call to the first answer token
+  double ttft_ms = 0;  // from the call to the first answer token
   double prefill_ms = 0;
-  double decode_ms_median = 0;     // per answer step
+  double decode_ms_median = 0;  // per answer step
   double decode_ms_p95 = 0;
   KvStats kv;
   KvTimings kv_timings;

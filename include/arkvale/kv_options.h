@@ -19,8 +19,12 @@ enum class KvPolicyKind : uint8_t {
 // Page summaries; ops/digest.h gives their formulas.
 enum class DigestKind : uint8_t {
   kCentroid,
-  kSphereMax, kSphereCenter, kSphereMean,
-  kCuboidMax, kCuboidCenter, kCuboidMean,
+  kSphereMax,
+  kSphereCenter,
+  kSphereMean,
+  kCuboidMax,
+  kCuboidCenter,
+  kCuboidMean,
 };
 
 // How the scores of a group's query heads become one score per page.
@@ -60,14 +64,14 @@ struct KvOptions {
   int32_t page_tokens = 32;      // p: 8, 16, 32 or 64. Small pages find more, large ones cost fewer digest bytes
   DigestKind digest = DigestKind::kCuboidMean;
   TopkRule topk;
-  int32_t sink_pages = 2;      // first pages, always resident
-  int32_t window_pages = 2;    // last pages, always resident; >= 1
-  int32_t dense_layers = 2;    // first layers that keep everything (absolute layer index)
-  int32_t group_heads = 1;     // g: kv heads that share one page selection; divides the layer's kv heads
+  int32_t sink_pages = 2;    // first pages, always resident
+  int32_t window_pages = 2;  // last pages, always resident; >= 1
+  int32_t dense_layers = 2;  // first layers that keep everything (absolute layer index)
+  int32_t group_heads = 1;   // g: kv heads that share one page selection; divides the layer's kv heads
   CombineKind combine = CombineKind::kMean;
   AttendKind attend = AttendKind::kResident;
   WindowExit window_exit = WindowExit::kRank;
-  bool digest_f32 = false;     // digest elements in f32 instead of f16
+  bool digest_f32 = false;  // digest elements in f32 instead of f16
   // One entry per model layer, or empty: budgets and nominal top-k of single layers (a plan). 0 = the value above.
   std::vector<int64_t> layer_budget_tokens;
   std::vector<int32_t> layer_topk_pages;

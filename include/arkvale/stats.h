@@ -8,9 +8,9 @@ namespace arkvale {
 // Pages are pages of one group (algorithms 4.6). Invariants: evicted - recalled = pages evicted now; filled = resident
 // filled + evicted now.
 struct KvCounters {
-  int64_t inserted = 0;        // pages opened
-  int64_t filled = 0;          // pages that got all their tokens
-  int64_t backed_up = 0;       // filled pages whose copy in the backing tier is complete
+  int64_t inserted = 0;   // pages opened
+  int64_t filled = 0;     // pages that got all their tokens
+  int64_t backed_up = 0;  // filled pages whose copy in the backing tier is complete
   int64_t recalled = 0;
   int64_t evicted = 0;
   int64_t streamed = 0;        // evicted pages read once through staging (exact prefill, attend=all), not recalled
@@ -35,25 +35,25 @@ struct KvCounters {
 
 struct KvStats {
   int64_t n_tokens = 0;
-  int64_t steps = 0;             // committed decode steps
-  int64_t hot_bytes = 0;         // K and V that a step can read without a recall, dense and sliding layers included
-  int64_t hot_bytes_peak = 0;    // largest hot_bytes after a committed step or a finished prefill
-  int64_t digest_bytes = 0;      // always hot, counted apart
-  int64_t host_bytes = 0;        // backing tier in RAM
-  int64_t full_bytes = 0;        // what dense attention would hold at this length
-  int64_t total_bytes = 0;       // every page once, and the digests
-  int64_t resident_pages = 0;    // now, over layers and groups
+  int64_t steps = 0;           // committed decode steps
+  int64_t hot_bytes = 0;       // K and V that a step can read without a recall, dense and sliding layers included
+  int64_t hot_bytes_peak = 0;  // largest hot_bytes after a committed step or a finished prefill
+  int64_t digest_bytes = 0;    // always hot, counted apart
+  int64_t host_bytes = 0;      // backing tier in RAM
+  int64_t full_bytes = 0;      // what dense attention would hold at this length
+  int64_t total_bytes = 0;     // every page once, and the digests
+  int64_t resident_pages = 0;  // now, over layers and groups
   int64_t evicted_pages_now = 0;
-  KvCounters counters;           // sum over managed layers
+  KvCounters counters;  // sum over managed layers
 };
 
 // Time a cache spent since it was made, for all its sequences.
 struct KvTimings {
-  int64_t estimate_ns = 0;   // query against digests
-  int64_t select_ns = 0;     // top-k, residency, page lists
-  int64_t recall_ns = 0;     // waiting for copies
+  int64_t estimate_ns = 0;  // query against digests
+  int64_t select_ns = 0;    // top-k, residency, page lists
+  int64_t recall_ns = 0;    // waiting for copies
   int64_t attention_ns = 0;
-  int64_t append_ns = 0;     // storing K and V, building digests
+  int64_t append_ns = 0;  // storing K and V, building digests
 };
 
 }  // namespace arkvale

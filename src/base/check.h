@@ -4,12 +4,12 @@
 #include <cstdio>
 #include <cstdlib>
 
-#define ARKVALE_CHECK(cond)                                                               \
-  do {                                                                                    \
-    if (!(cond)) [[unlikely]] {                                                           \
+#define ARKVALE_CHECK(cond)                                                              \
+  do {                                                                                   \
+    if (!(cond)) [[unlikely]] {                                                          \
       std::fprintf(stderr, "%s:%d: CHECK failed: %s\n", __FILE_NAME__, __LINE__, #cond); \
-      std::abort();                                                                       \
-    }                                                                                     \
+      std::abort();                                                                      \
+    }                                                                                    \
   } while (0)
 
 #ifndef __FILE_NAME__

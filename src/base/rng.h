@@ -31,9 +31,7 @@ class Rng {
   // Uniform enough in [0, n); n > 0.
   uint64_t Below(uint64_t n) { return Next() % n; }
   // In [lo, hi), 24 bits of resolution.
-  float Uniform(float lo, float hi) {
-    return lo + (hi - lo) * static_cast<float>(Next() >> 40) * 0x1p-24f;
-  }
+  float Uniform(float lo, float hi) { return lo + (hi - lo) * static_cast<float>(Next() >> 40) * 0x1p-24f; }
 
   template <typename T>
   void Shuffle(std::vector<T>& v) {

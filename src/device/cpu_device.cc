@@ -30,8 +30,8 @@ class Cpu final : public Device {
     if (bytes == 0) return Buffer();
     void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) {
-      return ResourceExhausted("cannot reserve " + std::to_string(bytes) + " bytes of address space: " +
-                               std::strerror(errno));
+      return ResourceExhausted("cannot reserve " + std::to_string(bytes) +
+                               " bytes of address space: " + std::strerror(errno));
     }
     return Buffer(this, static_cast<std::byte*>(p), bytes);
   }

@@ -85,8 +85,6 @@ std::unique_ptr<Stream> FakeDevice::NewStream() {
 
 bool FakeDevice::RunOne(size_t stream) { return streams_[stream] != nullptr && streams_[stream]->RunOne(); }
 
-int64_t FakeDevice::queued(size_t stream) const {
-  return streams_[stream] == nullptr ? 0 : streams_[stream]->queued();
-}
+int64_t FakeDevice::queued(size_t stream) const { return streams_[stream] == nullptr ? 0 : streams_[stream]->queued(); }
 
 }  // namespace arkvale

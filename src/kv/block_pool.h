@@ -48,7 +48,7 @@ class BlockPool {
   int64_t v_block_bytes_ = 0;
   int64_t max_blocks_ = 0;
   ByteBudget* budget_ = nullptr;
-  std::vector<int32_t> refs_;   // per block ever made
+  std::vector<int32_t> refs_;  // per block ever made
   std::vector<BlockId> free_;
 };
 

@@ -44,7 +44,7 @@ class KvCache {
  public:
   struct Config {
     KvShape shape;
-    TierConfig tier;          // where hot pages live; default: RAM read in place
+    TierConfig tier;               // where hot pages live; default: RAM read in place
     int64_t host_limit_bytes = 0;  // hard limit of K and V in RAM blocks; 0 = none
     int64_t hot_limit_bytes = 0;   // hard limit of hot slots over all sequences, for tiers that move bytes; 0 = none
   };
@@ -69,7 +69,7 @@ class KvCache {
   Status Commit();
   void Abort();
 
-  int64_t n_tokens(SeqId seq) const;             // committed; -1 for an unknown sequence
+  int64_t n_tokens(SeqId seq) const;  // committed; -1 for an unknown sequence
   Result<KvStats> stats(SeqId seq) const;
   // Bytes dense f16 attention would hold for n_tokens.
   int64_t FullBytes(int64_t n_tokens) const;

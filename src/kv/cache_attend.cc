@@ -172,8 +172,7 @@ Status KvCache::Attend(int32_t layer, const MatrixView& q, const MatrixView& out
     }
     const int64_t start = NowNs();
     const bool moving = state.pages != nullptr && s.mover != std::nullopt;
-    ARKVALE_RETURN_IF_ERROR(moving ? s.AttendPrefillMoving(layer, rows, q, out)
-                                   : s.AttendPrefill(layer, rows, q, out));
+    ARKVALE_RETURN_IF_ERROR(moving ? s.AttendPrefillMoving(layer, rows, q, out) : s.AttendPrefill(layer, rows, q, out));
     s.timings.attention_ns += NowNs() - start;
     if (rows.phase == KvPhase::kPrefillLast && state.pages != nullptr) {
       ARKVALE_RETURN_IF_ERROR(state.pages->SelectAfterPrefill(state.list, state.pending_q.data()));

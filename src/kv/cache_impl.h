@@ -26,7 +26,7 @@ struct Sequence {
   int64_t n_tokens = 0;  // committed
   int64_t steps = 0;
   int64_t hot_peak = 0;
-  Status broken;         // an undo that could not be finished
+  Status broken;  // an undo that could not be finished
   std::vector<LayerState> layers;
 };
 

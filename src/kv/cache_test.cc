@@ -80,7 +80,8 @@ TEST(KvCache, ARowDoesNotDependOnTheRestOfTheBatchNorOnThreads) {
   SeqId seqs[3];
   for (int i = 0; i < 3; ++i) seqs[i] = *cache->Create(TestOptions(64));
   // Two prefill together with different lengths, then the third beside a step, then all three step.
-  ASSERT_TRUE(RunBatch(rig, *cache, {{seqs[0], 0, 33, KvPhase::kPrefillLast}, {seqs[1], 1, 120, KvPhase::kPrefillLast}}).ok());
+  ASSERT_TRUE(
+      RunBatch(rig, *cache, {{seqs[0], 0, 33, KvPhase::kPrefillLast}, {seqs[1], 1, 120, KvPhase::kPrefillLast}}).ok());
   ASSERT_TRUE(RunBatch(rig, *cache, {{seqs[2], 2, 77, KvPhase::kPrefillLast}}).ok());
   auto together = RunBatch(rig, *cache, {{seqs[0], 0}, {seqs[1], 1}, {seqs[2], 2}});
   ASSERT_TRUE(together.ok());

@@ -1,5 +1,5 @@
-// A tiny transformer's worth of q, k and v without a transformer: values depend only on (seed, layer, position), so that
-// the right answer of any schedule of batches is known.
+// A tiny transformer's worth of q, k and v without a transformer: values depend only on (seed, layer, position), so
+// that the right answer of any schedule of batches is known.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -23,13 +23,14 @@ struct CacheTestRig {
   OpContext ctx() { return {.ops = &CpuOps(), .pool = &pool, .workspace = &workspace}; }
   std::unique_ptr<KvCache> Make(Device* hot = nullptr, int64_t host_limit = 64 << 20, int64_t hot_limit = 0) {
     context = ctx();
-    auto made = KvCache::Make({.shape = shape, .tier = {hot}, .host_limit_bytes = host_limit, .hot_limit_bytes = hot_limit},
-                              context);
+    auto made = KvCache::Make(
+        {.shape = shape, .tier = {hot}, .host_limit_bytes = host_limit, .hot_limit_bytes = hot_limit}, context);
     EXPECT_TRUE(made.ok()) << made.status().ToString();
     return std::move(*made);
   }
 
-  // Row of `width` values for (what, seed, layer, position), in [-1, 1), with keys that repeat themes so that pages differ.
+  // Row of `width` values for (what, seed, layer, position), in [-1, 1), with keys that repeat themes so that pages
+  // differ.
   static std::vector<float> Values(const char* what, int seed, int layer, int64_t position, int width) {
     Rng rng(std::string(what) + "/" + std::to_string(seed) + "/" + std::to_string(layer) + "/" +
             std::to_string(position));
@@ -79,8 +80,10 @@ inline Result<std::vector<std::vector<std::vector<float>>>> RunBatch(CacheTestRi
     const auto n = static_cast<int64_t>(rows.size());
     const int out_width = s.n_q_heads * s.head_dim_v;
     std::vector<float> out(n * out_width, -77.0f);
-    Status status = cache.Append(l, {data[1].data(), n, widths[1], widths[1]}, {data[2].data(), n, widths[2], widths[2]});
-    if (status.ok()) status = cache.Attend(l, {data[0].data(), n, widths[0], widths[0]}, {out.data(), n, out_width, out_width});
+    Status status =
+        cache.Append(l, {data[1].data(), n, widths[1], widths[1]}, {data[2].data(), n, widths[2], widths[2]});
+    if (status.ok())
+      status = cache.Attend(l, {data[0].data(), n, widths[0], widths[0]}, {out.data(), n, out_width, out_width});
     if (!status.ok()) {
       cache.Abort();
       return status;

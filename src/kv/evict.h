@@ -12,19 +12,19 @@
 namespace arkvale {
 
 struct ResidencyInput {
-  PageBudget budget;                   // n_pages > budget.pages
-  std::span<const PageState> states;   // [n_pages] of one group, the new page included
-  std::span<const float> scores;       // [>= n_pages - window] by page
+  PageBudget budget;                  // n_pages > budget.pages
+  std::span<const PageState> states;  // [n_pages] of one group, the new page included
+  std::span<const float> scores;      // [>= n_pages - window] by page
   WindowExit window_exit = WindowExit::kRank;
-  bool page_opened = false;            // a new page opened in this step: the window moved
+  bool page_opened = false;  // a new page opened in this step: the window moved
 };
 
 struct ResidencyPlan {
   std::vector<int32_t> selected;   // S, best first
   std::vector<int32_t> recalls;    // (Pin + S) minus R_old; selected ones first, best first
-  std::vector<int32_t> evictions;  // R_old minus R_new, by page; with WindowExit::kDrop the dropped page comes first and
-                                   // may stand in `recalls` too
-  std::vector<int32_t> scratch;    // kept for its memory
+  std::vector<int32_t> evictions;  // R_old minus R_new, by page; with WindowExit::kDrop the dropped page comes first
+                                   // and may stand in `recalls` too
+  std::vector<int32_t> scratch;  // kept for its memory
 };
 
 // One decode step: R_new = Pin + S + F.

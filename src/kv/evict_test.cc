@@ -108,12 +108,11 @@ TEST_P(PageTurn, SeventhPageOpens) {
   EXPECT_EQ(Apply(states, plan), c.resident);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Exits, PageTurn,
-    ::testing::Values(TurnCase{{3, 1, 2, 4}, WindowExit::kRank, {4}, {}, {3}, {0, 1, 4, 5, 6}},
-                      TurnCase{{3, 1, 2, 4}, WindowExit::kDrop, {4}, {4}, {4, 3}, {0, 1, 4, 5, 6}},
-                      TurnCase{{3, 1, 2, 2.5}, WindowExit::kRank, {1}, {}, {3}, {0, 1, 4, 5, 6}},
-                      TurnCase{{3, 1, 2, 2.5}, WindowExit::kDrop, {1}, {}, {4}, {0, 1, 3, 5, 6}}));
+INSTANTIATE_TEST_SUITE_P(Exits, PageTurn,
+                         ::testing::Values(TurnCase{{3, 1, 2, 4}, WindowExit::kRank, {4}, {}, {3}, {0, 1, 4, 5, 6}},
+                                           TurnCase{{3, 1, 2, 4}, WindowExit::kDrop, {4}, {4}, {4, 3}, {0, 1, 4, 5, 6}},
+                                           TurnCase{{3, 1, 2, 2.5}, WindowExit::kRank, {1}, {}, {3}, {0, 1, 4, 5, 6}},
+                                           TurnCase{{3, 1, 2, 2.5}, WindowExit::kDrop, {1}, {}, {4}, {0, 1, 3, 5, 6}}));
 
 TEST(PlanStep, DropOnlyWhenAPageOpened) {
   ResidencyPlan plan;

@@ -21,9 +21,15 @@ class Id {
   int32_t value_ = -1;
 };
 
-struct SeqTag { static constexpr const char* kName = "seq"; };
-struct BlockTag { static constexpr const char* kName = "block"; };
-struct SlotTag { static constexpr const char* kName = "slot"; };
+struct SeqTag {
+  static constexpr const char* kName = "seq";
+};
+struct BlockTag {
+  static constexpr const char* kName = "block";
+};
+struct SlotTag {
+  static constexpr const char* kName = "slot";
+};
 
 using SeqId = Id<SeqTag>;      // one sequence of a KvCache; never reused
 using BlockId = Id<BlockTag>;  // 64 tokens of all kv heads of a layer in a BlockPool

@@ -66,9 +66,9 @@ void LayerPages::StartRecall(const BlockList& blocks, int32_t group, int32_t pag
   const SlotId slot = slots_.Acquire();
   ARKVALE_CHECK(slot.valid());
   table_.BeginRecall(group, page, slot);
-  recalls_.push_back({group, page,
-                      env_.mover->Start(Mover::Direction::kRecall, SlotAddress(slot),
-                                        BlockAddress(blocks, group, page), extent_)});
+  recalls_.push_back(
+      {group, page,
+       env_.mover->Start(Mover::Direction::kRecall, SlotAddress(slot), BlockAddress(blocks, group, page), extent_)});
   table_.CountMoved(extent_.bytes());
 }
 
@@ -159,10 +159,9 @@ Status LayerPages::SelectAfterPrefill(const BlockList& blocks, const float* q) {
   const size_t n = table_.n_pages() - 1;
   Status status;
   for (int32_t g = 0; g < n_groups() && status.ok(); ++g) {
-    PlanAfterPrefill({.budget = budget_,
-                      .states = table_.states(g),
-                      .scores = {env_.scratch->group_scores.data() + g * n, n}},
-                     env_.scratch->plan);
+    PlanAfterPrefill(
+        {.budget = budget_, .states = table_.states(g), .scores = {env_.scratch->group_scores.data() + g * n, n}},
+        env_.scratch->plan);
     status = ApplyPlan(blocks, g);
   }
   const Status recalled = FinishRecalls();
@@ -221,8 +220,8 @@ void LayerPages::AddHotRows(const BlockList& blocks, const AttentionRows& rows, 
 Status LayerPages::ForEachEvicted(const BlockList& blocks, int64_t end_position, const AttentionRows& rows,
                                   const std::function<Status(PagedView&)>& attend) {
   PagedView view;
-  const auto end_page = static_cast<int32_t>(
-      std::min<int64_t>(table_.n_pages(), (end_position + page_tokens_ - 1) / page_tokens_));
+  const auto end_page =
+      static_cast<int32_t>(std::min<int64_t>(table_.n_pages(), (end_position + page_tokens_ - 1) / page_tokens_));
   const auto next_evicted = [&](int32_t g, int32_t page) {
     while (page < end_page && table_.state(g, page) != PageState::kEvicted) ++page;
     return page;

@@ -39,8 +39,8 @@ Result<std::unique_ptr<LayerPages>> LayerPages::Make(const LayerEnv& env, const 
     // Per group: B slots, one spare for the page that opens before a victim is known, one to stage evicted pages.
     const int32_t n_slots = layer->n_groups() * (budget.pages + 2);
     const PageExtent& e = layer->extent_;
-    ARKVALE_ASSIGN_OR_RETURN(
-        layer->slots_, SlotPool::Make(*env.hot_device, n_slots, e.heads * e.k_bytes, e.heads * e.v_bytes, env.hot_budget));
+    ARKVALE_ASSIGN_OR_RETURN(layer->slots_, SlotPool::Make(*env.hot_device, n_slots, e.heads * e.k_bytes,
+                                                           e.heads * e.v_bytes, env.hot_budget));
   }
   return layer;
 }
@@ -199,8 +199,8 @@ Status LayerPages::Adopt(const BlockList& blocks, int64_t n_tokens, const float*
     }
     if (in_place() || full == n_pages) continue;
     const SlotId slot = table_.slot(g, full);  // the filling page lies in its block; read it like a recall
-    const Mover::Copy copy = env_.mover->Start(Mover::Direction::kRecall, SlotAddress(slot),
-                                               BlockAddress(blocks, g, full), extent_);
+    const Mover::Copy copy =
+        env_.mover->Start(Mover::Direction::kRecall, SlotAddress(slot), BlockAddress(blocks, g, full), extent_);
     ARKVALE_RETURN_IF_ERROR(env_.mover->Wait(copy));
     table_.CountMoved(extent_.bytes());
   }

@@ -133,11 +133,11 @@ class LayerPages {
 
   PageTable table_;
   DigestStore digests_;
-  SlotPool slots_;                           // empty in place
-  std::vector<Pending> backups_, recalls_;   // copies under way
+  SlotPool slots_;                              // empty in place
+  std::vector<Pending> backups_, recalls_;      // copies under way
   std::vector<std::vector<int32_t>> selected_;  // per group, sorted: S of the last selection
-  int64_t n_tokens_ = 0;                     // appended
-  bool page_opened_ = false;                 // by the last Append
+  int64_t n_tokens_ = 0;                        // appended
+  bool page_opened_ = false;                    // by the last Append
 };
 
 }  // namespace arkvale

@@ -67,8 +67,7 @@ void PageTable::Unfill(int32_t group, int32_t page) {
   const PageState state = groups_[group].states[page];
   ARKVALE_CHECK(page == n_pages(group) - 1);
   if (state == PageState::kResident) --counters_.backed_up;
-  Move(group, page, state == PageState::kResident ? PageState::kResident : PageState::kBackingUp,
-       PageState::kFilling);
+  Move(group, page, state == PageState::kResident ? PageState::kResident : PageState::kBackingUp, PageState::kFilling);
   --counters_.filled;
 }
 

@@ -1,5 +1,5 @@
-// SlotPool: hot storage of one (sequence, managed layer) in a tier that moves bytes. A slot holds one page of one group:
-// K [group_heads, page_tokens, head_dim_k] and V likewise, in memory of the hot device. Threads: one at a time.
+// SlotPool: hot storage of one (sequence, managed layer) in a tier that moves bytes. A slot holds one page of one
+// group: K [group_heads, page_tokens, head_dim_k] and V likewise, in memory of the hot device. Threads: one at a time.
 #pragma once
 
 #include <cstdint>

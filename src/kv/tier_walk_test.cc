@@ -25,8 +25,10 @@ TEST(MovingTier, PrefillAndAttendAllAreDense) {
     auto second = RunBatch(rig, *cache, {{seq, 7, 75, KvPhase::kPrefillLast}});
     ASSERT_TRUE(second.ok());
     for (int32_t l = 0; l < rig.shape.n_layers(); ++l) {
-      for (int i = 0; i < 100; ++i) EXPECT_LT(MaxDifference((*prefill)[l][i], DenseRow(rig.shape.layers[l], l, 7, i)), 2e-5);
-      for (int i = 0; i < 75; ++i) EXPECT_LT(MaxDifference((*second)[l][i], DenseRow(rig.shape.layers[l], l, 7, 100 + i)), 2e-5);
+      for (int i = 0; i < 100; ++i)
+        EXPECT_LT(MaxDifference((*prefill)[l][i], DenseRow(rig.shape.layers[l], l, 7, i)), 2e-5);
+      for (int i = 0; i < 75; ++i)
+        EXPECT_LT(MaxDifference((*second)[l][i], DenseRow(rig.shape.layers[l], l, 7, 100 + i)), 2e-5);
     }
     for (int i = 0; i < 30; ++i) {
       auto step = RunBatch(rig, *cache, {{seq, 7}});

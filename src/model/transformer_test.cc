@@ -125,8 +125,9 @@ TEST_P(TransformerTest, MatchesNaiveForward) {
     got.insert(got.end(), row.begin(), row.end());
   }
   // K and V are rounded to f16 in both. Sums differ in order, so among some 5,000 stored entries one or two near a
-  // rounding boundary go the other way (which ones depends on the build): 1e-6 before the first, up to 1.4e-3 seen after
-  // it. Storing all of them in f16 changes logits by f16_noise (0.005 to 0.024 here); a quarter of that is the bound.
+  // rounding boundary go the other way (which ones depends on the build): 1e-6 before the first, up to 1.4e-3 seen
+  // after it. Storing all of them in f16 changes logits by f16_noise (0.005 to 0.024 here); a quarter of that is the
+  // bound.
   const auto exact = testing::ReferenceForward(Model(GetParam()), model_->config(), ids, /*f16_kv=*/false);
   const double f16_noise = WorstDifference(want, exact);
   const auto [low, high] = std::minmax_element(want.begin(), want.end());

@@ -40,8 +40,8 @@ Status DigestBuild(const OpContext& ctx, const DigestBuildArgs& args);
 struct DigestScoreItem {
   const void* digests = nullptr;  // [n_pages, DigestLength], contiguous
   int64_t n_pages = 0;
-  const float* q = nullptr;       // [n_q_heads, head_dim] f32, contiguous, post-RoPE, unscaled
-  float* scores = nullptr;        // per head: [n_q_heads, n_pages]; summed: [n_pages]
+  const float* q = nullptr;  // [n_q_heads, head_dim] f32, contiguous, post-RoPE, unscaled
+  float* scores = nullptr;   // per head: [n_q_heads, n_pages]; summed: [n_pages]
 };
 
 struct DigestScoreArgs {

@@ -17,9 +17,9 @@ enum class MatmulPath {
 };
 
 struct MatmulTarget {
-  WeightView weight;   // [out, in]
-  MatrixView out;      // [n, out]; must not overlap x
-  bool add = false;    // add to `out` instead of overwriting it (residual connections)
+  WeightView weight;  // [out, in]
+  MatrixView out;     // [n, out]; must not overlap x
+  bool add = false;   // add to `out` instead of overwriting it (residual connections)
 };
 
 // x: [n, in]. Every target reads the same x; they run as one parallel loop (q, k and v; gate and up).

@@ -7,8 +7,8 @@
 
 namespace arkvale {
 
-// x, out: [n, d], may be the same memory. weight: [d] f32. The sum of squares accumulates in f32 lanes in a fixed order.
-// `add`: add the result to `out` instead of overwriting it (post-norms before a residual connection).
+// x, out: [n, d], may be the same memory. weight: [d] f32. The sum of squares accumulates in f32 lanes in a fixed
+// order. `add`: add the result to `out` instead of overwriting it (post-norms before a residual connection).
 Status RmsNorm(const OpContext& ctx, const MatrixView& x, const float* weight, float eps, const MatrixView& out,
                bool add = false);
 

@@ -17,10 +17,10 @@ enum class RopeKind {
 
 struct RopeParams {
   RopeKind kind = RopeKind::kNorm;
-  int n_rot = 0;                         // leading dimensions of a head that rotate, even
+  int n_rot = 0;  // leading dimensions of a head that rotate, even
   float freq_base = 10000.0f;
-  float freq_scale = 1.0f;               // linear scaling: angle = position * freq_scale * base^(-2i/n_rot)
-  const float* freq_factors = nullptr;   // [n_rot/2] divisors of the angle (llama 3.x), or null
+  float freq_scale = 1.0f;              // linear scaling: angle = position * freq_scale * base^(-2i/n_rot)
+  const float* freq_factors = nullptr;  // [n_rot/2] divisors of the angle (llama 3.x), or null
 
   bool operator==(const RopeParams&) const = default;
 };
