@@ -1,5 +1,5 @@
 // KvOptions: how one sequence keeps its KV cache. Every field can differ between sequences of one engine, and a fork
-// may change all of them. Names, defaults and sources: doc/kv_cache.md; the flags of the binary are the same names.
+// may change all of them. The binary's flags have the same names; what the cache does with them: doc/kv_cache.md.
 #pragma once
 
 #include <cstdint>

@@ -11,7 +11,7 @@
 
 namespace arkvale {
 
-// Kinds a caller acts on. Exit codes of the binary follow from them (doc/interface: 2, 3, 3, 4, 1, 130, 1).
+// Kinds a caller acts on. Exit codes of the binary follow from them (tools/common/exit_code.h).
 enum class StatusKind {
   kOk,
   kInvalidArgument,    // the request is wrong: change it

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "base/tensor_view.h"
+#include "base/matrix_view.h"
 #include "base/thread_pool.h"
 #include "kv/block_pool.h"
 #include "kv/ids.h"

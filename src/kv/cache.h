@@ -20,7 +20,7 @@
 #include "arkvale/kv_options.h"
 #include "arkvale/stats.h"
 #include "arkvale/status.h"
-#include "base/tensor_view.h"
+#include "base/matrix_view.h"
 #include "kv/ids.h"
 #include "kv/shape.h"
 #include "kv/tier.h"

@@ -24,7 +24,7 @@ struct ResidencyPlan {
   std::vector<int32_t> recalls;    // (Pin + S) minus R_old; selected ones first, best first
   std::vector<int32_t> evictions;  // R_old minus R_new, by page; with WindowExit::kDrop the dropped page comes first
                                    // and may stand in `recalls` too
-  std::vector<int32_t> scratch;  // kept for its memory
+  std::vector<int32_t> scratch;    // kept for its memory
 };
 
 // One decode step: R_new = Pin + S + F.

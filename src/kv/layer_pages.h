@@ -14,7 +14,7 @@
 #include "arkvale/kv_options.h"
 #include "arkvale/stats.h"
 #include "arkvale/status.h"
-#include "base/tensor_view.h"
+#include "base/matrix_view.h"
 #include "kv/block_list.h"
 #include "kv/block_pool.h"
 #include "kv/digest_store.h"

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "arkvale/status.h"
-#include "base/tensor_view.h"
+#include "base/matrix_view.h"
 
 namespace arkvale {
 

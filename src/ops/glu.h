@@ -2,7 +2,7 @@
 #pragma once
 
 #include "arkvale/status.h"
-#include "base/tensor_view.h"
+#include "base/matrix_view.h"
 #include "ops/context.h"
 
 namespace arkvale {

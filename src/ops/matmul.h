@@ -4,7 +4,7 @@
 #include <span>
 
 #include "arkvale/status.h"
-#include "base/tensor_view.h"
+#include "base/matrix_view.h"
 #include "ops/context.h"
 #include "ops/weight.h"
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "arkvale/status.h"
-#include "base/tensor_view.h"
+#include "base/matrix_view.h"
 #include "ops/context.h"
 #include "ops/paged_kv.h"
 

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "base/tensor_view.h"
+#include "base/matrix_view.h"
 #include "ops/glu.h"
 #include "ops/rope.h"
 #include "ops/weight.h"

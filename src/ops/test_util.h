@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "base/matrix_view.h"
 #include "base/rng.h"
-#include "base/tensor_view.h"
 #include "ggml.h"
 #include "ops/dequantise.h"
 #include "ops/op_table.h"
