@@ -1,11 +1,11 @@
 #include "base/machine.h"
 
 #include <sched.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <fstream>
 #include <set>
 #include <utility>

@@ -14,6 +14,7 @@ class Id {
   constexpr explicit Id(int32_t value) : value_(value) {}
   constexpr int32_t value() const { return value_; }
   constexpr bool valid() const { return value_ >= 0; }
+  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 misreads a defaulted comparison
   constexpr auto operator<=>(const Id&) const = default;
   friend std::ostream& operator<<(std::ostream& os, Id id) { return os << Tag::kName << id.value_; }
 

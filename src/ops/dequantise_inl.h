@@ -100,7 +100,8 @@ HWY_INLINE void DequantiseQ6K(const uint8_t* HWY_RESTRICT src, float* HWY_RESTRI
             hn::Or(hn::ShiftRight<4>(b), hn::And(hn::ShiftRight<2>(h), high_mask)),
         };
         for (int part = 0; part < 4; ++part) {
-          const auto factor = hn::Set(d, scale * static_cast<float>(scales[2 * part + j / 16]));
+          const size_t block = 2 * part + j / 16;
+          const auto factor = hn::Set(d, scale * static_cast<float>(scales[block]));
           hn::StoreU(hn::Mul(hn::ConvertTo(d, hn::Sub(q[part], zero)), factor), d, to + part * 32 + j);
         }
       }
