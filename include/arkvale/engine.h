@@ -70,11 +70,11 @@ struct GenerateResult {
   KvTimings kv_timings;
 };
 
-// What `inspect` and error messages need to know of a loaded model.
+// What callers and error messages need to know of a loaded model.
 struct ModelInfo {
-  std::string path, architecture, name, file_type;
+  std::string path, architecture, name;
   int32_t n_layers = 0, n_vocab = 0, d_model = 0, n_q_heads = 0, n_kv_heads = 0, head_dim = 0;
-  int64_t context_tokens = 0, weight_bytes = 0, kv_bytes_per_token = 0;
+  int64_t context_tokens = 0, weight_bytes = 0;
   bool has_chat_template = false;
 };
 

@@ -5,7 +5,6 @@
 
 #include "base/clock.h"
 #include "base/machine.h"
-#include "model/inspect.h"
 #include "ops/op_table.h"
 
 namespace arkvale {
@@ -26,21 +25,20 @@ Status CheckOptions(const EngineOptions& o) {
   return OkStatus();
 }
 
-ModelInfo MakeInfo(const ModelSummary& summary) {
-  return {.path = summary.path,
-          .architecture = summary.architecture,
-          .name = summary.name,
-          .file_type = summary.file_type,
-          .n_layers = summary.n_layers,
-          .n_vocab = summary.n_vocab,
-          .d_model = summary.d_model,
-          .n_q_heads = summary.n_q_heads,
-          .n_kv_heads = summary.n_kv_heads,
-          .head_dim = summary.head_dim_k,
-          .context_tokens = summary.context_tokens,
-          .weight_bytes = summary.weight_bytes,
-          .kv_bytes_per_token = summary.kv_bytes_per_token,
-          .has_chat_template = summary.has_chat_template};
+ModelInfo MakeInfo(const std::string& path, const Transformer& transformer, const Tokenizer& tokenizer) {
+  const ModelConfig& config = transformer.config();
+  return {.path = path,
+          .architecture = config.architecture,
+          .name = config.name,
+          .n_layers = config.n_layers,
+          .n_vocab = config.n_vocab,
+          .d_model = config.d_model,
+          .n_q_heads = config.n_q_heads,
+          .n_kv_heads = config.n_kv_heads,
+          .head_dim = config.head_dim_k,
+          .context_tokens = config.context_tokens,
+          .weight_bytes = transformer.weight_bytes(),
+          .has_chat_template = !tokenizer.chat_template().empty()};
 }
 
 }  // namespace
@@ -60,8 +58,7 @@ Result<std::unique_ptr<Runtime>> Runtime::Load(const EngineOptions& options) {
 Status Runtime::LoadModel(const EngineOptions& options) {
   ARKVALE_ASSIGN_OR_RETURN(transformer_, Transformer::Load(options.model_path));  // checks the file for all that follow
   ARKVALE_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Load(options.model_path));
-  ARKVALE_ASSIGN_OR_RETURN(const ModelSummary summary, InspectModel(options.model_path));
-  info_ = MakeInfo(summary);
+  info_ = MakeInfo(options.model_path, *transformer_, *tokenizer_);
   ctx_tokens_ = options.ctx_tokens == 0 ? info_.context_tokens : options.ctx_tokens;
   if (ctx_tokens_ > info_.context_tokens) {
     return InvalidArgument("context of " + std::to_string(ctx_tokens_) + " tokens > " +

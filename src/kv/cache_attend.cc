@@ -28,6 +28,14 @@ PagedKv BlockLayout(const BlockPool& pool, const KvLayerShape& shape) {
   return kv;
 }
 
+// The blocks from `first_block` on that hold the first `n_tokens` tokens, to the end of the view's open row.
+void AddBlocks(const BlockList& list, int64_t first_block, int64_t n_tokens, PagedView& view) {
+  for (int64_t b = first_block; b * kBlockTokens < n_tokens; ++b) {
+    view.AddPage(list.PageId(b, kBlockTokens), b * kBlockTokens);
+  }
+  view.EndRow(static_cast<int32_t>((n_tokens - 1) % kBlockTokens) + 1);
+}
+
 }  // namespace
 
 // One row over every block that the next `n_tokens` tokens leave readable; a sliding layer starts at its window.
@@ -37,10 +45,7 @@ void KvCache::Impl::AddAllRows(int32_t layer, const LayerState& state, int64_t n
   const int64_t from = window > 0 ? std::max<int64_t>(0, n_tokens - window) : 0;
   const int64_t first_block = from / kBlockTokens;
   out_view.BeginRow(0, rows.q, rows.out, rows.lse, static_cast<int32_t>(from - first_block * kBlockTokens));
-  for (int64_t b = first_block; b * kBlockTokens < n_tokens; ++b) {
-    out_view.AddPage(state.list.PageId(b, kBlockTokens), b * kBlockTokens);
-  }
-  out_view.EndRow(static_cast<int32_t>((n_tokens - 1) % kBlockTokens) + 1);
+  AddBlocks(state.list, first_block, n_tokens, out_view);
 }
 
 Status KvCache::Impl::AttendPrefill(int32_t layer, const BatchRows& rows, const MatrixView& q, const MatrixView& out) {
@@ -51,10 +56,7 @@ Status KvCache::Impl::AttendPrefill(int32_t layer, const BatchRows& rows, const 
   const int64_t from = shape.window > 0 ? std::max<int64_t>(0, rows.seq->n_tokens + 1 - shape.window) : 0;
   view.Reset(BlockLayout(pools[layer], shape));
   view.BeginRow(0);
-  for (int64_t b = from / kBlockTokens; b * kBlockTokens < n_tokens; ++b) {
-    view.AddPage(state.list.PageId(b, kBlockTokens), b * kBlockTokens);
-  }
-  view.EndRow(static_cast<int32_t>((n_tokens - 1) % kBlockTokens) + 1);
+  AddBlocks(state.list, from / kBlockTokens, n_tokens, view);
   return PrefillAttention(ctx, {.kv = view.kv(),
                                 .q_heads_per_kv_head = shape.q_per_kv(),
                                 .scale = shape.scale,

@@ -142,8 +142,10 @@ Status LayerPages::SelectForStep(const BlockList& blocks, const float* q) {
               .page_opened = page_opened_},
              plan);
     table_.CountSelection(static_cast<int64_t>(plan.selected.size()));
-    selected_[g].assign(plan.selected.begin(), plan.selected.end());
-    std::sort(selected_[g].begin(), selected_[g].end());
+    if (attend_ == AttendKind::kSelected) {
+      selected_[g].assign(plan.selected.begin(), plan.selected.end());
+      std::sort(selected_[g].begin(), selected_[g].end());
+    }
     status = ApplyPlan(blocks, g);
   }
   const int64_t planned = NowNs();

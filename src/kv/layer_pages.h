@@ -88,9 +88,7 @@ class LayerPages {
 
   bool over_budget() const { return table_.n_pages() > budget_.pages; }
   AttendKind attend() const { return attend_; }
-  int32_t group_heads() const { return group_heads_; }
   int32_t page_tokens() const { return page_tokens_; }
-  const PageBudget& budget() const { return budget_; }
   const PageTable& table() const { return table_; }
   int64_t digest_bytes() const { return digests_.bytes(); }
   int64_t hot_bytes() const;
@@ -135,7 +133,7 @@ class LayerPages {
   DigestStore digests_;
   SlotPool slots_;                              // empty in place
   std::vector<Pending> backups_, recalls_;      // copies under way
-  std::vector<std::vector<int32_t>> selected_;  // per group, sorted: S of the last selection
+  std::vector<std::vector<int32_t>> selected_;  // per group, sorted: S of the last selection (kSelected only)
   int64_t n_tokens_ = 0;                        // appended
   bool page_opened_ = false;                    // by the last Append
 };

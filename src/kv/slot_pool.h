@@ -25,8 +25,6 @@ class SlotPool {
   // An invalid id when every slot is taken.
   SlotId Acquire();
   void Release(SlotId slot);
-  int32_t n_free() const { return static_cast<int32_t>(free_.size()); }
-  int32_t n_slots() const { return n_slots_; }
   int64_t bytes() const { return n_slots_ * (k_slot_bytes_ + v_slot_bytes_); }
 
   std::byte* k_base() const { return k_.data(); }
