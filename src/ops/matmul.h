@@ -1,4 +1,4 @@
-// Matmul: y = x W^T for f32 activations and weights of any GGUF type.
+// Matmul: y = x W^T (+ bias) for f32 activations and weights of any GGUF type.
 #pragma once
 
 #include <span>
@@ -17,9 +17,10 @@ enum class MatmulPath {
 };
 
 struct MatmulTarget {
-  WeightView weight;  // [out, in]
-  MatrixView out;     // [n, out]; must not overlap x
-  bool add = false;   // add to `out` instead of overwriting it (residual connections)
+  WeightView weight;            // [out, in]
+  MatrixView out;               // [n, out]; must not overlap x
+  bool add = false;             // add to `out` instead of overwriting it (residual connections)
+  const float* bias = nullptr;  // [out], added to the products, or null
 };
 
 // x: [n, in]. Every target reads the same x; they run as one parallel loop (q, k and v; gate and up).

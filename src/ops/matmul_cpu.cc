@@ -45,6 +45,7 @@ void RunStrip(const RowsJob& job, int64_t strip) {
     for (int64_t i = 0; i < job.n; ++i) {
       float y;
       t->dot(static_cast<int>(job.depth), &y, 0, weights, 0, t->x + i * t->x_row_bytes, 0, 1);
+      if (t->target->bias != nullptr) y += t->target->bias[r];
       float* out = t->target->out.row(i) + r;
       *out = t->target->add ? *out + y : y;
     }

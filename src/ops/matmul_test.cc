@@ -41,13 +41,13 @@ class MatmulCases : public testing::TestWithParam<Param> {
 };
 
 // Runs one target with gaps everywhere, on 1 and on 2 threads, and expects the same bits from both.
-Matrix RunTarget(MatmulPath path, Matrix& x, int64_t n, const WeightView& w, bool add) {
+Matrix RunTarget(MatmulPath path, Matrix& x, int64_t n, const WeightView& w, bool add, const float* bias = nullptr) {
   Matrix first(0, 0);
   for (const int threads : {1, 2}) {
     TestContext ctx(threads);
     Rng rng("out");
     Matrix out = Matrix::Random(rng, n, w.rows, /*gap=*/3);
-    const MatmulTarget target{w, out.view(), add};
+    const MatmulTarget target{w, out.view(), add, bias};
     ExpectOk(Matmul(ctx, path, x.view(), {&target, 1}));
     EXPECT_TRUE(out.Intact());
     if (threads == 1) {
@@ -121,6 +121,33 @@ TEST_P(MatmulCases, AddAddsToWhatWasThere) {
     const Matrix before = Matrix::Random(out_rng, c.n, c.out, /*gap=*/3);
     for (int64_t i = 0; i < c.n; ++i) {
       for (int64_t r = 0; r < c.out; ++r) ASSERT_EQ(added.at(i, r), before.at(i, r) + plain.at(i, r));
+    }
+  }
+}
+
+// The bias joins the products before they join what was there.
+TEST_P(MatmulCases, BiasMatchesReference) {
+  const Case& c = std::get<0>(GetParam());
+  Rng rng("bias");
+  Weight w(rng, c.type, c.out, c.in);
+  Matrix x = Matrix::Random(rng, c.n, c.in), bias = Matrix::Random(rng, 1, c.out, 0, 30.0f);
+  for (const MatmulPath path : {MatmulPath::kTiles, MatmulPath::kRows}) {
+    const Matrix plain = RunTarget(path, x, c.n, w.view(), /*add=*/false);
+    const Matrix biased = RunTarget(path, x, c.n, w.view(), /*add=*/false, bias.view().data);
+    const Matrix added = RunTarget(path, x, c.n, w.view(), /*add=*/true, bias.view().data);
+    Rng out_rng("out");
+    const Matrix before = Matrix::Random(out_rng, c.n, c.out, /*gap=*/3);
+    for (int64_t i = 0; i < c.n; ++i) {
+      for (int64_t r = 0; r < c.out; ++r) {
+        ASSERT_EQ(biased.at(i, r), plain.at(i, r) + bias.at(0, r));
+        ASSERT_EQ(added.at(i, r), before.at(i, r) + biased.at(i, r));
+      }
+    }
+    if (path != MatmulPath::kTiles) continue;
+    const reference::MatmulResult want = reference::Matmul(x.view(), w.view(), bias.view().data);
+    for (int64_t i = 0; i < c.n * c.out; ++i) {
+      const double bound = 0.5 * test::kEpsilon * static_cast<double>(c.in + 2) * want.magnitude[i];
+      ASSERT_NEAR(biased.at(i / c.out, i % c.out), want.y[i], bound);
     }
   }
 }

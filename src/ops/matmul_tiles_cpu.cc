@@ -163,6 +163,17 @@ void StoreSums(const TilesJob& job, const MatmulTarget& target, int64_t feature0
   }
 }
 
+// sums[f, :] += bias[f].
+void AddBias(const float* bias, int64_t n_features, int64_t width, float* sums) {
+  const hn::ScalableTag<float> d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  for (int64_t f = 0; f < n_features; ++f) {
+    for (float* at = sums + f * width; at < sums + (f + 1) * width; at += lanes) {
+      hn::Store(hn::Add(hn::Load(d, at), hn::Set(d, bias[f])), d, at);
+    }
+  }
+}
+
 // Features [feature0, feature0 + kStripRows) of one target for all tokens of the pass.
 void RunStrip(const TilesJob& job, const MatmulTarget& target, int64_t feature0, int thread) {
   const WeightView& w = target.weight;
@@ -193,7 +204,9 @@ void RunStrip(const TilesJob& job, const MatmulTarget& target, int64_t feature0,
           MicroKernel<2>(weights, x, depth, k0 == 0, to);
         }
       }
-      if (last) StoreSums(job, target, feature0, n_features, p, sums + p * panel_sums);
+      if (!last) continue;
+      if (target.bias != nullptr) AddBias(target.bias + feature0, n_features, width, sums + p * panel_sums);
+      StoreSums(job, target, feature0, n_features, p, sums + p * panel_sums);
     }
   }
 }

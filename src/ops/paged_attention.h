@@ -11,6 +11,7 @@ struct PagedAttentionArgs {
   PagedKv kv;
   int32_t q_heads_per_kv_head = 1;  // query heads that read one kv head (GQA)
   float scale = 1.0f;               // scores are scale * q.k
+  float softcap = 0.0f;             // scores become softcap * tanh(score / softcap) (gemma2); 0 = none
   // Per row: queries [heads_per_row * q_heads_per_kv_head, head_dim_k] f32 contiguous, post-RoPE, unscaled; output
   // [same heads, head_dim_v]; natural logsumexp of the scores [same heads] (the array or single entries may be null).
   const float* const* q = nullptr;

@@ -122,6 +122,15 @@ inline void SoftmaxRow(float* scores, int64_t n, float* max, float* sum) {
   *sum = hn::GetLane(hn::SumOfLanes(d, total));
 }
 
+// scores -> cap * tanh(scores / cap); may write up to the end of the last vector.
+inline void CapScores(float* scores, int64_t n, float cap) {
+  const DF d;
+  const VF up = hn::Set(d, cap), down = hn::Set(d, 1.0f / cap);
+  for (int64_t i = 0; i < n; i += kN) {
+    hn::StoreU(hn::Mul(up, hn::Tanh(d, hn::Mul(down, hn::LoadU(d, scores + i)))), d, scores + i);
+  }
+}
+
 template <typename T>
 void AttendPartition(const PagedAttentionArgs& args, const PagedTask& task, const PagedScratch& s, float* partial) {
   const PagedKv& kv = args.kv;
@@ -151,6 +160,7 @@ void AttendPartition(const PagedAttentionArgs& args, const PagedTask& task, cons
     float* head = partial + h * partial_stride;
     head[0] = -std::numeric_limits<float>::infinity();
     head[1] = 0;
+    if (args.softcap > 0) CapScores(s.scores + h * s.stride, n, args.softcap);
     if (n > 0) SoftmaxRow(s.scores + h * s.stride, n, &head[0], &head[1]);
   }
   int64_t at = 0;

@@ -28,6 +28,7 @@ struct Inputs {
   PagedKv kv;
   int32_t gqa, heads;
   float scale;
+  float softcap = 0;
   std::vector<float> q;
 };
 
@@ -44,6 +45,7 @@ Output AttendRows(const OpContext& ctx, const Inputs& in) {
   const Status status = PagedAttention(ctx, {.kv = in.kv,
                                              .q_heads_per_kv_head = in.gqa,
                                              .scale = in.scale,
+                                             .softcap = in.softcap,
                                              .q = q.data(),
                                              .out = out.data(),
                                              .lse = lse.data()});
@@ -56,7 +58,7 @@ Output AttendRows(const OpContext& ctx, const Inputs& in) {
 void ExpectNearReference(const Inputs& in, const Output& got) {
   for (int32_t r = 0; r < in.kv.n_rows; ++r) {
     for (int32_t h = 0; h < in.heads; ++h) {
-      const auto want = reference::Attend(in.kv, r, h / in.gqa, in.query(r, h), in.scale);
+      const auto want = reference::Attend(in.kv, r, h / in.gqa, in.query(r, h), in.scale, 0, INT64_MAX, in.softcap);
       const float lse = got.lse[r * in.heads + h];
       const double score_error = 4e-7 * (8 + want.top * std::sqrt(in.kv.head_dim_k));
       if (std::isinf(want.lse)) {
@@ -138,6 +140,25 @@ TEST(PagedAttention, MatchesReferenceOnEveryTarget) {
   }
 }
 
+// A cap of 1 bends most of these scores (up to about 10), one of 30 few; tanh is within some ulps of the cap.
+TEST(PagedAttention, SoftcapMatchesReferenceOnEveryTarget) {
+  Machine machine(2);
+  for (const Case& c : Cases()) {
+    SCOPED_TRACE(c.name);
+    FakeCache cache(c.shape, c.rows, 1);
+    Inputs in(cache, c.gqa, cache.rng(), 4.0f);
+    const Output plain = AttendRows(machine.ctx, in);
+    for (const float cap : {1.0f, 30.0f}) {
+      in.softcap = cap;
+      test::ForEachTarget([&] { ExpectNearReference(in, AttendRows(machine.ctx, in)); });
+    }
+    if (std::isfinite(plain.lse[0]) && plain.lse[0] > 2.5f) {
+      in.softcap = 1.0f;
+      EXPECT_NE(AttendRows(machine.ctx, in).lse[0], plain.lse[0]);
+    }
+  }
+}
+
 TEST(PagedAttention, LargeScoresDoNotOverflow) {
   Machine machine(1);
   FakeCache cache({.page_tokens = 16}, {DenseRow(700, 16)}, 2, 40.0f);
@@ -206,6 +227,8 @@ TEST(PagedAttention, RefusesBadArguments) {
   EXPECT_EQ(message([&](auto& a) { a.kv.dtype = DType::kI32; }),
             "paged_attention: KV of type i32 not supported: f16 or f32");
   message([&](auto& a) { a.q_heads_per_kv_head = 0; });
+  message([&](auto& a) { a.softcap = -1; });
+  message([&](auto& a) { a.softcap = NAN; });
   message([&](auto& a) { a.kv.heads_per_row = 2; });
   message([&](auto& a) { a.kv.head_dim_k = 0; });
   message([&](auto& a) { a.q = nullptr; });

@@ -1,5 +1,6 @@
 #include "ops/prefill_attention.h"
 
+#include <cmath>
 #include <string>
 
 #include "ops/op_table.h"
@@ -48,6 +49,9 @@ Status PrefillAttention(const OpContext& ctx, const PrefillAttentionArgs& args) 
   ARKVALE_RETURN_IF_ERROR(CheckPagedKv("prefill_attention", kv));
   if (args.q_heads_per_kv_head < 1) {
     return Wrong(std::to_string(args.q_heads_per_kv_head) + " query heads per kv head, must be >= 1");
+  }
+  if (!(args.softcap >= 0.0f) || !std::isfinite(args.softcap)) {
+    return Wrong("softcap " + std::to_string(args.softcap) + ", must be a number >= 0 (0 means none)");
   }
   if (args.q_position0 < 0) return Wrong("first position " + std::to_string(args.q_position0) + " < 0");
   if (args.window < 0) return Wrong("window " + std::to_string(args.window) + " < 0 (0 means none)");

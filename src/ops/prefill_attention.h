@@ -16,6 +16,7 @@ struct PrefillAttentionArgs {
   PagedKv kv;
   int32_t q_heads_per_kv_head = 1;
   float scale = 1.0f;
+  float softcap = 0.0f;     // scores become softcap * tanh(score / softcap) (gemma2); 0 = none
   int64_t q_position0 = 0;  // position of the chunk's first token
   int32_t window = 0;       // a token reads itself and the window-1 tokens before it; 0 = all before it
   MatrixView q;             // [n, n_q_heads * head_dim_k] post-RoPE, unscaled

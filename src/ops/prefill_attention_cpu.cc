@@ -138,9 +138,24 @@ void ConvertUnit(const PagedKv& kv, const PrefillUnit<T>& unit, const PrefillTil
   }
 }
 
+template <bool kCapped>
+void SoftmaxUnit(const PrefillAttentionArgs& args, const PrefillTask& task, int64_t position, uint64_t listed,
+                 const PrefillTile& tile) {
+  const int64_t n_heads = args.q_heads_per_kv_head;
+  for (int64_t i = 0; i < task.n; ++i) {
+    const int64_t to = args.q_position0 + task.first + i;
+    const int64_t from = args.window == 0 ? 0 : to - args.window + 1;
+    const uint64_t visible = listed & PositionBits(position, from, to);
+    for (int64_t r = i * n_heads; r < (i + 1) * n_heads; ++r) {
+      tile.older[r] = SoftmaxStep<kCapped>(tile.products + r * kUnitTokens, args.scale, args.softcap, visible,
+                                           &tile.max[r], tile.sums + r * kN);
+    }
+  }
+}
+
 inline void AttendUnit(const PrefillAttentionArgs& args, const PrefillTask& task, int64_t position, uint64_t listed,
                        const PrefillTile& tile) {
-  const int64_t dk = args.kv.head_dim_k, n_heads = args.q_heads_per_kv_head;
+  const int64_t dk = args.kv.head_dim_k;
   const RowCut v_cut(args.kv.head_dim_v);
   for (int64_t column = 0; column < kUnitTokens; column += kPanel) {
     const float* panel = tile.k + column * dk;
@@ -149,14 +164,10 @@ inline void AttendUnit(const PrefillAttentionArgs& args, const PrefillTask& task
                    tile.products + column, kUnitTokens, t > 0, nullptr);
     }
   }
-  for (int64_t i = 0; i < task.n; ++i) {
-    const int64_t to = args.q_position0 + task.first + i;
-    const int64_t from = args.window == 0 ? 0 : to - args.window + 1;
-    const uint64_t visible = listed & PositionBits(position, from, to);
-    for (int64_t r = i * n_heads; r < (i + 1) * n_heads; ++r) {
-      tile.older[r] =
-          SoftmaxStep(tile.products + r * kUnitTokens, args.scale, visible, &tile.max[r], tile.sums + r * kN);
-    }
+  if (args.softcap > 0) {
+    SoftmaxUnit<true>(args, task, position, listed, tile);
+  } else {
+    SoftmaxUnit<false>(args, task, position, listed, tile);
   }
   for (int64_t first = 0; first < v_cut.n_vec; first += kTileVecs) {
     PanelProduct(tile.rows, std::min<int64_t>(kTileVecs, v_cut.n_vec - first), tile.products, kUnitTokens,

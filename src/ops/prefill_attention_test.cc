@@ -106,6 +106,7 @@ struct Inputs {
   int64_t position0, n;
   int32_t window;
   float scale;
+  float softcap = 0;
   std::vector<float> q;
 };
 
@@ -123,6 +124,7 @@ Output AttendInChunks(const OpContext& ctx, const Inputs& in, int64_t chunk) {
         PrefillAttention(ctx, {.kv = in.kv,
                                .q_heads_per_kv_head = in.gqa,
                                .scale = in.scale,
+                               .softcap = in.softcap,
                                .q_position0 = in.position0 + at,
                                .window = in.window,
                                .q = {const_cast<float*>(in.q.data()) + at * q_cols, n, q_cols, q_cols},
@@ -139,8 +141,8 @@ void ExpectNearReference(const Inputs& in, const Output& got) {
       const int64_t to = in.position0 + i, from = in.window == 0 ? 0 : to - in.window + 1;
       const int32_t kv_head = h / in.gqa;
       const float* q = in.q.data() + (i * in.heads + h) * in.kv.head_dim_k;
-      const auto want =
-          reference::Attend(in.kv, kv_head / in.kv.heads_per_row, kv_head % in.kv.heads_per_row, q, in.scale, from, to);
+      const auto want = reference::Attend(in.kv, kv_head / in.kv.heads_per_row, kv_head % in.kv.heads_per_row, q,
+                                          in.scale, from, to, in.softcap);
       const float lse = got.lse[i * in.heads + h];
       const double score_error = 4e-7 * (8 + want.top * std::sqrt(in.kv.head_dim_k));
       if (std::isinf(want.lse)) {
@@ -166,6 +168,19 @@ TEST(PrefillAttention, MatchesReferenceOnEveryTarget) {
   }
 }
 
+TEST(PrefillAttention, SoftcapMatchesReferenceOnEveryTarget) {
+  Machine machine(2);
+  for (const Case& c : Cases()) {
+    SCOPED_TRACE(c.name);
+    FakeCache cache(c.shape, c.rows, 1);
+    Inputs in(cache, c, cache.rng(), 4.0f);
+    for (const float cap : {1.0f, 30.0f}) {
+      in.softcap = cap;
+      test::ForEachTarget([&] { ExpectNearReference(in, AttendInChunks(machine.ctx, in, in.n)); });
+    }
+  }
+}
+
 TEST(PrefillAttention, LargeScoresDoNotOverflow) {
   Machine machine(1);
   const Case c{"large", {.page_tokens = 16}, 3, 20, 150, 0, {DenseRow(170, 16)}};
@@ -179,12 +194,15 @@ TEST(PrefillAttention, BitsDoNotDependOnChunkOrThreads) {
   for (const Case& c : Cases()) {
     SCOPED_TRACE(c.name);
     FakeCache cache(c.shape, c.rows, 3);
-    const Inputs in(cache, c, cache.rng(), 4.0f);
-    const Output whole = AttendInChunks(one.ctx, in, 512);
-    for (const int64_t chunk : {1, 7, 64}) {
-      const Output parts = AttendInChunks(two.ctx, in, chunk);
-      EXPECT_TRUE(test::SameBits(parts.out, whole.out)) << "chunk " << chunk;
-      EXPECT_TRUE(test::SameBits(parts.lse, whole.lse)) << "chunk " << chunk;
+    Inputs in(cache, c, cache.rng(), 4.0f);
+    for (const float cap : {0.0f, 2.0f}) {
+      in.softcap = cap;
+      const Output whole = AttendInChunks(one.ctx, in, 512);
+      for (const int64_t chunk : {1, 7, 64}) {
+        const Output parts = AttendInChunks(two.ctx, in, chunk);
+        EXPECT_TRUE(test::SameBits(parts.out, whole.out)) << "chunk " << chunk << " cap " << cap;
+        EXPECT_TRUE(test::SameBits(parts.lse, whole.lse)) << "chunk " << chunk << " cap " << cap;
+      }
     }
   }
 }
@@ -247,6 +265,7 @@ TEST(PrefillAttention, RefusesBadArguments) {
   message([&](auto& a) { a.out.rows = 39; });
   message([&](auto& a) { a.out.stride = 63; });
   message([&](auto& a) { a.window = -1; });
+  message([&](auto& a) { a.softcap = -1; });
   message([&](auto& a) { a.q_position0 = -1; });
   message([&](auto& a) { a.q_heads_per_kv_head = 0; });
 }

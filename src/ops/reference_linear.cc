@@ -1,5 +1,6 @@
 #include "ops/reference_linear.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -17,12 +18,12 @@ std::vector<double> Dequantised(const WeightView& w) {
   return all;
 }
 
-MatmulResult Matmul(const MatrixView& x, const WeightView& w) {
+MatmulResult Matmul(const MatrixView& x, const WeightView& w, const float* bias) {
   const std::vector<double> weights = Dequantised(w);
   MatmulResult result;
   for (int64_t i = 0; i < x.rows; ++i) {
     for (int64_t r = 0; r < w.rows; ++r) {
-      double y = 0, magnitude = 0;
+      double y = bias != nullptr ? bias[r] : 0, magnitude = std::abs(y);
       for (int64_t k = 0; k < x.cols; ++k) {
         const double product = x.row(i)[k] * weights[r * w.cols + k];
         y += product;
@@ -59,11 +60,18 @@ std::vector<double> RopeAngles(const RopeParams& params, std::span<const int64_t
   std::vector<double> out;
   for (const int64_t position : positions) {
     for (int j = 0; j < params.n_rot / 2; ++j) {
-      double angle = static_cast<double>(position) * params.freq_scale;
+      double angle = static_cast<double>(position);
       angle *= std::pow(static_cast<double>(params.freq_base), -2.0 * j / params.n_rot);
       if (params.freq_factors != nullptr) angle /= params.freq_factors[j];
-      out.push_back(std::cos(angle));
-      out.push_back(std::sin(angle));
+      double kept = 0;  // YaRN's share of the unscaled angle
+      if (params.yarn && params.ramp_high > params.ramp_low) {
+        kept = 1 - std::clamp((j - params.ramp_low) / (double{params.ramp_high} - params.ramp_low), 0.0, 1.0);
+      } else if (params.yarn) {
+        kept = j <= params.ramp_low ? 1 : 0;
+      }
+      angle = kept * angle + (1 - kept) * angle * params.freq_scale;
+      out.push_back(params.magnitude * std::cos(angle));
+      out.push_back(params.magnitude * std::sin(angle));
     }
   }
   return out;
@@ -86,6 +94,19 @@ std::vector<double> Rope(RopeKind kind, int n_rot, int head_dim, const MatrixVie
     out.insert(out.end(), row.begin(), row.end());
   }
   return out;
+}
+
+std::vector<std::pair<int32_t, double>> RouteExperts(std::span<const float> logits, int64_t k) {
+  std::vector<std::pair<int32_t, double>> all;
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(double{logit});
+  for (const float logit : logits) all.emplace_back(static_cast<int32_t>(all.size()), std::exp(double{logit}) / sum);
+  std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  all.resize(static_cast<size_t>(k));
+  double chosen = 0;
+  for (const auto& expert : all) chosen += expert.second;
+  for (auto& expert : all) expert.second /= chosen;
+  return all;
 }
 
 std::vector<double> Glu(GluKind kind, const MatrixView& gate, const MatrixView& up) {

@@ -22,7 +22,9 @@ Status RopeAngles(const OpContext& ctx, const RopeParams& params, std::span<cons
   if (!(params.freq_base > 0.0f) || !std::isfinite(params.freq_base)) {
     return InvalidArgument("rope: freq_base " + std::to_string(params.freq_base) + " is not a positive number");
   }
-  if (!std::isfinite(params.freq_scale)) return InvalidArgument("rope: freq_scale is not finite");
+  for (const float number : {params.freq_scale, params.ramp_low, params.ramp_high, params.magnitude}) {
+    if (!std::isfinite(number)) return InvalidArgument("rope: freq_scale, ramp or magnitude is not finite");
+  }
   ARKVALE_RETURN_IF_ERROR(CheckMatrix("rope: angles", out, static_cast<int64_t>(positions.size()), params.n_rot));
   return ctx.ops->rope_angles(ctx, params, positions, out);
 }

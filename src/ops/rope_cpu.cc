@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 // The order matters: simd.h, foreach_target.h, then the rest of hwy.
@@ -82,7 +83,13 @@ Status RopeAngles(const OpContext& ctx, const RopeParams& params, std::span<cons
   auto* frequency = static_cast<double*>(ctx.workspace->Shared(0, pairs * sizeof(double)));
   for (int j = 0; j < pairs; ++j) {
     const double factor = params.freq_factors != nullptr ? params.freq_factors[j] : 1.0;
-    frequency[j] = params.freq_scale * std::pow(double{params.freq_base}, -2.0 * j / params.n_rot) / factor;
+    double scale = params.freq_scale;
+    if (params.yarn) {
+      const double width = std::max(0.001, double{params.ramp_high} - params.ramp_low);
+      const double scaled = std::clamp((j - params.ramp_low) / width, 0.0, 1.0);
+      scale = scale * scaled + (1.0 - scaled);
+    }
+    frequency[j] = scale * std::pow(double{params.freq_base}, -2.0 * j / params.n_rot) / factor;
   }
   constexpr int64_t kCost = 32;  // a sine and a cosine in f64
   ForRowStrips(ctx, out.rows, out.cols * kCost, [&](int64_t begin, int64_t end) {
@@ -90,8 +97,8 @@ Status RopeAngles(const OpContext& ctx, const RopeParams& params, std::span<cons
       float* row = out.row(i);
       for (int j = 0; j < pairs; ++j) {
         const double angle = static_cast<double>(positions[i]) * frequency[j];
-        row[2 * j] = static_cast<float>(std::cos(angle));
-        row[2 * j + 1] = static_cast<float>(std::sin(angle));
+        row[2 * j] = static_cast<float>(params.magnitude * std::cos(angle));
+        row[2 * j + 1] = static_cast<float>(params.magnitude * std::sin(angle));
       }
     }
   });

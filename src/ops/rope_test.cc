@@ -18,8 +18,17 @@ INSTANTIATE_TEST_SUITE_P(Simd, RopeKernels, RopeKernels::Values(), RopeKernels::
 
 TEST(RopeTest, AnglesMatchReference) {
   const std::vector<float> factors = {1.0f, 2.5f, 8.0f, 8.0f};
-  for (const RopeParams& params : {RopeParams{.n_rot = 8}, RopeParams{.n_rot = 64, .freq_base = 1e6f},
-                                   RopeParams{.n_rot = 8, .freq_scale = 0.125f, .freq_factors = factors.data()}}) {
+  for (const RopeParams& params :
+       {RopeParams{.n_rot = 8}, RopeParams{.n_rot = 64, .freq_base = 1e6f},
+        RopeParams{.n_rot = 8, .freq_scale = 0.125f, .freq_factors = factors.data()},
+        RopeParams{.n_rot = 64, .freq_scale = 0.25f, .yarn = true, .ramp_low = 9, .ramp_high = 25, .magnitude = 1.14f},
+        RopeParams{.n_rot = 8,
+        .freq_scale = 0.25f,
+        .freq_factors = factors.data(),
+        .yarn = true,
+        .ramp_low = 2,
+        .ramp_high = 2,
+        .magnitude = 0.5f}}) {
     std::vector<int64_t> positions = {0, 1, 2, 1023, 131071, 7};
     for (int64_t i = 0; i < 200; ++i) positions.push_back(i * 37);
     const std::vector<double> want = reference::RopeAngles(params, positions);
@@ -30,13 +39,28 @@ TEST(RopeTest, AnglesMatchReference) {
       EXPECT_TRUE(out.Intact());
       for (size_t i = 0; i < positions.size(); ++i) {
         for (int j = 0; j < params.n_rot; ++j) {
-          // Rounded once to f32; the f64 angle itself is off by a few ulps of its size.
-          const double bound = test::kEpsilon / 2 + static_cast<double>(positions[i]) * 0x1p-49;
+          // Rounded once to f32 (magnitudes up to 2); the f64 angle itself is off by a few ulps of its size.
+          const double bound = test::kEpsilon + static_cast<double>(positions[i]) * 0x1p-49;
           ASSERT_NEAR(out.at(static_cast<int64_t>(i), j), want[i * params.n_rot + j], bound) << positions[i];
         }
       }
     }
   }
+}
+
+// YaRN by hand: pair 0 as trained, pair 3 slowed down four times, pair 1 halfway.
+TEST(RopeTest, YarnScalesSlowPairsOnly) {
+  TestContext ctx(1);
+  Matrix plain(1, 8), yarn(1, 8);
+  const std::vector<int64_t> position = {100};
+  ExpectOk(RopeAngles(ctx, {.n_rot = 8}, position, plain.view()));
+  ExpectOk(RopeAngles(ctx,
+                      {.n_rot = 8, .freq_scale = 0.25f, .yarn = true, .ramp_low = 0, .ramp_high = 2, .magnitude = 2.0f},
+                      position, yarn.view()));
+  EXPECT_FLOAT_EQ(yarn.at(0, 0), 2 * plain.at(0, 0));
+  EXPECT_FLOAT_EQ(yarn.at(0, 2), 2 * std::cos(100 * 0.1 * (0.5 + 0.5 * 0.25)));
+  EXPECT_FLOAT_EQ(yarn.at(0, 4), 2 * std::cos(100 * 0.01 * 0.25));
+  EXPECT_FLOAT_EQ(yarn.at(0, 7), 2 * std::sin(100 * 0.001 * 0.25));
 }
 
 struct Case {
@@ -100,6 +124,7 @@ TEST(RopeTest, RefusesWrongArguments) {
   ExpectInvalid(RopeAngles(ctx, {.n_rot = 7}, positions, angles.view()), "n_rot 7");
   ExpectInvalid(RopeAngles(ctx, {.n_rot = 0}, positions, angles.view()), "n_rot 0");
   ExpectInvalid(RopeAngles(ctx, {.n_rot = 8, .freq_base = 0.0f}, positions, angles.view()), "freq_base");
+  ExpectInvalid(RopeAngles(ctx, {.n_rot = 8, .ramp_low = NAN}, positions, angles.view()), "not finite");
   ExpectInvalid(RopeAngles(ctx, {.n_rot = 6}, positions, angles.view()), "expected [2, 6]");
   ExpectInvalid(Rope(ctx, RopeKind::kNorm, 8, 6, angles.view(), x.view()), "n_rot 8 > head_dim 6");
   ExpectInvalid(Rope(ctx, RopeKind::kNorm, 8, 8, angles.view(), odd.view()), "not a multiple of head_dim 8");

@@ -133,9 +133,11 @@ void PackRows(const RowCut& cut, const T* const* rows, float* panels) {
 }
 
 // One row's step of the online softmax over a unit's 64 products, of which bit j of `visible` tells which count:
-// products become weights exp(scale * product - new max). `max` is the largest score so far, sums [kN] the sums of
+// products become weights exp(score - new max), a score being scale * product, or with kCapped
+// softcap * tanh(scale * product / softcap). `max` is the largest score so far, sums [kN] the sums of
 // weights per lane. Returns the factor that older sums of weighted values need. No visible token changes nothing.
-HWY_INLINE float SoftmaxStep(float* products, float scale, uint64_t visible, float* max, float* sums) {
+template <bool kCapped>
+HWY_INLINE float SoftmaxStep(float* products, float scale, float softcap, uint64_t visible, float* max, float* sums) {
   const DF d;
   if (visible == 0) {
     for (int64_t i = 0; i < 64; i += kN) hn::StoreU(hn::Zero(d), d, products + i);
@@ -144,6 +146,10 @@ HWY_INLINE float SoftmaxStep(float* products, float scale, uint64_t visible, flo
   const VF factor = hn::Set(d, scale), lowest = hn::Set(d, -1e30f);
   VF s[64 / kN], top = lowest;
   for (int64_t i = 0; i < 64 / kN; ++i) s[i] = hn::Mul(factor, hn::LoadU(d, products + i * kN));
+  if constexpr (kCapped) {
+    const VF up = hn::Set(d, softcap), down = hn::Set(d, 1.0f / softcap);
+    for (int64_t i = 0; i < 64 / kN; ++i) s[i] = hn::Mul(up, hn::Tanh(d, hn::Mul(down, s[i])));
+  }
   if (~visible != 0) {
     for (int64_t i = 0; i < 64 / kN; ++i) {
       const uint64_t bits = visible >> (i * kN);

@@ -1,6 +1,7 @@
 // WeightView: a borrowed weight matrix in any GGUF element type.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace arkvale {
@@ -16,5 +17,10 @@ struct WeightView {
 
   bool empty() const { return data == nullptr; }
 };
+
+// Rows [begin, begin + n) of `w`, the same memory.
+inline WeightView RowSlice(const WeightView& w, int64_t begin, int64_t n) {
+  return {static_cast<const std::byte*>(w.data) + begin * w.row_bytes, w.ggml_type, n, w.cols, w.row_bytes};
+}
 
 }  // namespace arkvale
