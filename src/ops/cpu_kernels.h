@@ -11,8 +11,13 @@ Status RmsNorm(const OpContext&, const MatrixView&, const float*, float, const M
 Status RopeAngles(const OpContext&, const RopeParams&, std::span<const int64_t>, const MatrixView&);
 Status Rope(const OpContext&, RopeKind, int, int, const MatrixView&, const MatrixView&);
 Status Glu(const OpContext&, GluKind, const MatrixView&, const MatrixView&, const MatrixView&);
+Status RouteExperts(const OpContext&, const MatrixView&, int64_t, std::span<int32_t>, std::span<float>);
+Status GatherRows(const OpContext&, const MatrixView&, std::span<const int64_t>, const MatrixView&);
+Status ScatterAddRows(const OpContext&, const MatrixView&, std::span<const int64_t>, std::span<const float>,
+                      const MatrixView&);
 Status PagedAttention(const OpContext&, const PagedAttentionArgs&);
 Status PrefillAttention(const OpContext&, const PrefillAttentionArgs&);
+Status PageScores(const OpContext&, const PageScoresArgs&);
 Status DigestBuild(const OpContext&, const DigestBuildArgs&);
 Status DigestScore(const OpContext&, const DigestScoreArgs&);
 

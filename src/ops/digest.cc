@@ -2,59 +2,105 @@
 
 #include <string>
 
+#include "ops/digest_layout.h"
 #include "ops/op_table.h"
 
 namespace arkvale {
 namespace {
 
-constexpr auto kLastKind = DigestKind::kCuboidMean;
-
-Status CheckTypes(const char* op, DigestKind kind, DType dtype, int32_t head_dim) {
-  if (kind > kLastKind) {
-    return InvalidArgument(std::string(op) + ": digest kind " + std::to_string(static_cast<int>(kind)) + " unknown");
-  }
-  if (dtype != DType::kF16 && dtype != DType::kF32) {
-    return InvalidArgument(std::string(op) + ": " + std::string(DTypeName(dtype)) + " not supported: f16 or f32");
-  }
-  if (head_dim < 1) return InvalidArgument(std::string(op) + ": head dim " + std::to_string(head_dim) + " < 1");
-  return OkStatus();
+Status WrongItem(const char* op, size_t i, const std::string& what) {
+  return InvalidArgument(std::string(op) + ": item " + std::to_string(i) + ": " + what);
 }
 
-Status WrongItem(const char* op, size_t i, const char* what) {
-  return InvalidArgument(std::string(op) + ": item " + std::to_string(i) + ": " + what);
+int64_t VectorBytes(DigestKind kind, DigestType type, int64_t head_dim) {
+  const int64_t length = DigestLength(kind, head_dim);
+  switch (type) {
+    case DigestType::kF16: return length * 2;
+    case DigestType::kF32: return length * 4;
+    case DigestType::kQ8: break;
+  }
+  return Q8HeaderBytes(kind) + (IsSphere(kind) ? head_dim : length);
+}
+
+// Planes that the arguments name: of the kind, and at most `wanted`.
+int32_t PlanesToRead(const DigestLayout& layout, int32_t wanted) {
+  return wanted < layout.n_planes ? 1 : layout.n_planes;
+}
+
+Status CheckPages(size_t i, const DigestScoreItem& item) {
+  for (size_t j = 0; j < item.pages.size(); ++j) {
+    const int32_t page = item.pages[j];
+    if (page < 0 || page >= item.n_pages || (j > 0 && page <= item.pages[j - 1])) {
+      return WrongItem("digest_score", i,
+                       "page " + std::to_string(page) + " at place " + std::to_string(j) +
+                           " of the pages to score: they must ascend inside 0.." + std::to_string(item.n_pages - 1));
+    }
+  }
+  return OkStatus();
 }
 
 }  // namespace
 
-int64_t DigestLength(DigestKind kind, int64_t head_dim) {
-  if (kind == DigestKind::kCentroid) return head_dim;
-  return kind >= DigestKind::kCuboidMax ? 2 * head_dim : head_dim + 1;
+Result<DigestLayout> MakeDigestLayout(DigestKind kind, DigestType type, int32_t page_tokens, int32_t head_dim) {
+  if (kind > DigestKind::kCode2) {
+    return InvalidArgument("digest: kind " + std::to_string(static_cast<int>(kind)) + " unknown");
+  }
+  if (type > DigestType::kQ8) {
+    return InvalidArgument("digest: type " + std::to_string(static_cast<int>(type)) + " unknown");
+  }
+  if (page_tokens < 1) {
+    return InvalidArgument("digest: page of " + std::to_string(page_tokens) + " tokens, must be >= 1");
+  }
+  if (head_dim < 1) return InvalidArgument("digest: head dim " + std::to_string(head_dim) + " < 1");
+  DigestLayout layout{.vector_bytes = VectorBytes(kind, type, head_dim)};
+  if (!IsCode(kind)) return layout;
+  if (page_tokens % 8 != 0 || head_dim % 8 != 0) {
+    return InvalidArgument("digest " + std::string(DigestName(kind)) + ": page of " + std::to_string(page_tokens) +
+                           " tokens, head dim " + std::to_string(head_dim) + ": both must be multiples of 8");
+  }
+  layout.n_planes = kind == DigestKind::kCode1 ? 1 : 2;
+  layout.plane_bytes = CodeBlocks(head_dim) * kCodeBlock * page_tokens / 8;
+  return layout;
 }
 
 Status DigestBuild(const OpContext& ctx, const DigestBuildArgs& args) {
-  ARKVALE_RETURN_IF_ERROR(CheckTypes("digest_build", args.kind, args.digest_dtype, args.head_dim));
-  ARKVALE_RETURN_IF_ERROR(CheckTypes("digest_build", args.kind, args.key_dtype, args.head_dim));
-  if (args.page_tokens < 1) {
-    return InvalidArgument("digest_build: page of " + std::to_string(args.page_tokens) + " tokens, must be >= 1");
+  const auto layout = MakeDigestLayout(args.kind, args.type, args.page_tokens, args.head_dim);
+  if (!layout.ok()) return layout.status();
+  if (args.key_dtype != DType::kF16 && args.key_dtype != DType::kF32) {
+    return InvalidArgument("digest_build: keys of " + std::string(DTypeName(args.key_dtype)) + ": f16 or f32");
   }
   for (size_t i = 0; i < args.items.size(); ++i) {
-    if (args.items[i].keys == nullptr || args.items[i].out == nullptr) {
-      return WrongItem("digest_build", i, "null keys or out");
+    const DigestBuildItem& item = args.items[i];
+    if (item.keys == nullptr || item.vectors == nullptr) return WrongItem("digest_build", i, "null keys or vectors");
+    for (int32_t plane = 0; plane < layout->n_planes; ++plane) {
+      if (item.planes[plane] == nullptr) return WrongItem("digest_build", i, "null plane " + std::to_string(plane));
     }
   }
   return ctx.ops->digest_build(ctx, args);
 }
 
 Status DigestScore(const OpContext& ctx, const DigestScoreArgs& args) {
-  ARKVALE_RETURN_IF_ERROR(CheckTypes("digest_score", args.kind, args.digest_dtype, args.head_dim));
+  const auto layout = MakeDigestLayout(args.kind, args.type, args.page_tokens, args.head_dim);
+  if (!layout.ok()) return layout.status();
   if (args.n_q_heads < 1) {
     return InvalidArgument("digest_score: " + std::to_string(args.n_q_heads) + " query heads, must be >= 1");
+  }
+  if (IsCode(args.kind) && args.sum_heads) {
+    return InvalidArgument("digest_score: " + std::string(DigestName(args.kind)) + " scores one query head each");
+  }
+  if (IsCode(args.kind) && args.n_planes < 1) {
+    return InvalidArgument("digest_score: " + std::to_string(args.n_planes) + " planes to read, must be >= 1");
   }
   for (size_t i = 0; i < args.items.size(); ++i) {
     const DigestScoreItem& item = args.items[i];
     if (item.n_pages < 0) return WrongItem("digest_score", i, "negative number of pages");
-    if (item.n_pages > 0 && (item.digests == nullptr || item.q == nullptr || item.scores == nullptr)) {
-      return WrongItem("digest_score", i, "null digests, q or scores");
+    ARKVALE_RETURN_IF_ERROR(CheckPages(i, item));
+    if (item.n_pages == 0) continue;
+    if (item.vectors == nullptr || item.q == nullptr || item.scores == nullptr) {
+      return WrongItem("digest_score", i, "null vectors, q or scores");
+    }
+    for (int32_t plane = 0; plane < PlanesToRead(*layout, args.n_planes); ++plane) {
+      if (item.planes[plane] == nullptr) return WrongItem("digest_score", i, "null plane " + std::to_string(plane));
     }
   }
   return ctx.ops->digest_score(ctx, args);

@@ -2,102 +2,81 @@
 
 #include <algorithm>
 
-#include "ops/attention_test_util.h"
-#include "ops/reference_attention.h"
+#include "ops/digest_test_util.h"
+#include "ops/reference_digest.h"
 
 namespace arkvale {
 namespace {
 
+using test::Digests;
 using test::Machine;
+using test::Norm;
+using test::Query;
+using test::Stored;
 
 constexpr DigestKind kAll[] = {DigestKind::kCentroid,   DigestKind::kSphereMax, DigestKind::kSphereCenter,
                                DigestKind::kSphereMean, DigestKind::kCuboidMax, DigestKind::kCuboidCenter,
                                DigestKind::kCuboidMean};
-
-// f32 values in memory of `dtype`, and back.
-struct Stored {
-  Stored(DType type, const std::vector<float>& values) : dtype(type), f32(values) {
-    for (const float x : values) f16.push_back(F32ToF16(x));
-  }
-  Stored(DType type, int64_t n) : Stored(type, std::vector<float>(n, NAN)) {}
-  void* data() { return dtype == DType::kF16 ? static_cast<void*>(f16.data()) : f32.data(); }
-  float at(int64_t i) const { return dtype == DType::kF16 ? F16ToF32(f16[i]) : f32[i]; }
-  std::vector<float> Floats() const {
-    std::vector<float> v;
-    for (size_t i = 0; i < f32.size(); ++i) v.push_back(at(static_cast<int64_t>(i)));
-    return v;
-  }
-  DType dtype;
-  std::vector<float> f32;
-  std::vector<f16_t> f16;
-};
-
-// Digests of consecutive pages of `p` keys.
-Stored Build(const OpContext& ctx, DigestKind kind, DType digest_dtype, Stored& keys, int32_t p, int32_t d) {
-  const int64_t n_pages = static_cast<int64_t>(keys.f32.size()) / (p * d), length = DigestLength(kind, d);
-  Stored out(digest_dtype, n_pages * length);
-  std::vector<DigestBuildItem> items;
-  for (int64_t i = 0; i < n_pages; ++i) {
-    items.push_back({static_cast<std::byte*>(keys.data()) + i * p * d * DTypeBytes(keys.dtype),
-                     static_cast<std::byte*>(out.data()) + i * length * DTypeBytes(digest_dtype)});
-  }
-  const Status status = DigestBuild(ctx, {kind, keys.dtype, digest_dtype, p, d, items});
-  EXPECT_TRUE(status.ok()) << status.ToString();
-  return out;
-}
-
-std::vector<float> Score(const OpContext& ctx, DigestKind kind, Stored& digests, const std::vector<float>& q, int32_t d,
-                         bool sum_heads) {
-  const auto heads = static_cast<int32_t>(q.size() / d);
-  const int64_t n_pages = static_cast<int64_t>(digests.f32.size()) / DigestLength(kind, d);
-  std::vector<float> scores(n_pages * (sum_heads ? 1 : heads), NAN);
-  const DigestScoreItem items[] = {{digests.data(), n_pages, q.data(), scores.data()}};
-  const Status status = DigestScore(ctx, {kind, digests.dtype, d, heads, sum_heads, items});
-  EXPECT_TRUE(status.ok()) << status.ToString();
-  return scores;
-}
+constexpr DigestType kTypes[] = {DigestType::kF16, DigestType::kF32, DigestType::kQ8};
+constexpr DigestType kFloatTypes[] = {DigestType::kF16, DigestType::kF32};
 
 // algorithms.md 10.1.
 TEST(Digest, WorkedExample) {
   struct Row {
     DigestKind kind;
-    std::vector<float> digest;
+    std::vector<double> digest;
     std::vector<float> scores;
     double second_page;
   };
   const double sphere = 17 + 5 * std::sqrt(2.0);
   const Row rows[] = {
-      {DigestKind::kCentroid, {1.25f, 1.5f}, {-2.25f, 7.5f, -0.5f}, 17},
+      {DigestKind::kCentroid, {1.25, 1.5}, {-2.25f, 7.5f, -0.5f}, 17},
       {DigestKind::kSphereMax, {1, 1, 5}, {24, 30, 24}, sphere},
       {DigestKind::kSphereCenter, {1, 1, 3}, {14, 20, 14}, sphere},
-      {DigestKind::kSphereMean, {1, 1, 3.25f}, {15.25f, 21.25f, 15.25f}, sphere},
+      {DigestKind::kSphereMean, {1, 1, 3.25}, {15.25f, 21.25f, 15.25f}, sphere},
       {DigestKind::kCuboidMax, {5, 4, -3, -2}, {23, 20, 24}, 24},
-      {DigestKind::kCuboidCenter, {3, 2.5f, -1, -0.5f}, {11, 12.5f, 11.5f}, 24},
-      {DigestKind::kCuboidMean, {3.25f, 3, -1.25f, -1}, {13.75f, 15, 14}, 24},
+      {DigestKind::kCuboidCenter, {3, 2.5, -1, -0.5}, {11, 12.5f, 11.5f}, 24},
+      {DigestKind::kCuboidMean, {3.25, 3, -1.25, -1}, {13.75f, 15, 14}, 24},
   };
   Machine machine(2);
   test::ForEachTarget([&] {
-    for (const DType dtype : {DType::kF16, DType::kF32}) {
-      Stored keys(dtype, {5, 4, -3, -2, 1, 3, 2, 1, 2, -1, 4, -1, 2, -3, 4, -3});
+    for (const DigestType type : kFloatTypes) {
+      const Stored keys(type == DigestType::kF16 ? DType::kF16 : DType::kF32,
+                        {5, 4, -3, -2, 1, 3, 2, 1, 2, -1, 4, -1, 2, -3, 4, -3});
       for (const Row& row : rows) {
         SCOPED_TRACE(DigestName(row.kind));
-        Stored digests = Build(machine.ctx, row.kind, dtype, keys, 4, 2);
-        const std::vector<float> got = digests.Floats();
-        EXPECT_EQ(std::vector<float>(got.begin(), got.begin() + static_cast<int64_t>(row.digest.size())), row.digest);
-        const auto scores = Score(machine.ctx, row.kind, digests, {3, -4, 0, 5, -4, 3}, 2, false);
+        const Digests digests(machine.ctx, {row.kind, type, 4, 2}, keys);
+        EXPECT_EQ(digests.Values(0), row.digest);
+        const auto scores = digests.Score(machine.ctx, {3, -4, 0, 5, -4, 3});
         for (int h = 0; h < 3; ++h) EXPECT_EQ(scores[2 * h], row.scores[h]);
-        EXPECT_NEAR(scores[1], row.second_page, dtype == DType::kF16 ? 5e-3 : 2e-6);
+        EXPECT_NEAR(scores[1], row.second_page, type == DigestType::kF16 ? 5e-3 : 2e-6);
       }
-      Stored digests = Build(machine.ctx, DigestKind::kCuboidMean, dtype, keys, 4, 2);
-      EXPECT_EQ(Score(machine.ctx, DigestKind::kCuboidMean, digests, {3, -4, -4, 3}, 2, true)[0] / 2, 13.875f);
+      const Digests digests(machine.ctx, {DigestKind::kCuboidMean, type, 4, 2}, keys);
+      EXPECT_EQ(digests.Score(machine.ctx, {3, -4, -4, 3}, {.sum_heads = true})[0] / 2, 13.875f);
     }
   });
 }
 
-double Norm(const std::vector<double>& v) {
-  double squares = 0;
-  for (const double x : v) squares += x * x;
-  return std::sqrt(squares);
+TEST(Digest, LayoutSizes) {
+  struct Row {
+    DigestKind kind;
+    DigestType type;
+    int64_t vector_bytes, plane_bytes, bytes;
+  };
+  const Row rows[] = {
+      {DigestKind::kCentroid, DigestType::kF32, 256, 0, 256},   {DigestKind::kCentroid, DigestType::kQ8, 66, 0, 66},
+      {DigestKind::kSphereMean, DigestType::kF16, 130, 0, 130}, {DigestKind::kSphereMean, DigestType::kQ8, 68, 0, 68},
+      {DigestKind::kCuboidMean, DigestType::kF16, 256, 0, 256}, {DigestKind::kCuboidMean, DigestType::kQ8, 132, 0, 132},
+      {DigestKind::kCode1, DigestType::kF16, 256, 256, 512},    {DigestKind::kCode1, DigestType::kQ8, 132, 256, 388},
+      {DigestKind::kCode2, DigestType::kF16, 256, 256, 768},    {DigestKind::kCode2, DigestType::kQ8, 132, 256, 644},
+  };
+  for (const Row& row : rows) {
+    const auto layout = MakeDigestLayout(row.kind, row.type, 32, 64);
+    ASSERT_TRUE(layout.ok());
+    EXPECT_EQ(layout->vector_bytes, row.vector_bytes) << DigestName(row.kind);
+    EXPECT_EQ(layout->plane_bytes, row.plane_bytes) << DigestName(row.kind);
+    EXPECT_EQ(layout->bytes(), row.bytes) << DigestName(row.kind);
+  }
 }
 
 struct Shape {
@@ -105,38 +84,64 @@ struct Shape {
 };
 constexpr Shape kShapes[] = {{1, 64, 3}, {8, 64, 1}, {16, 40, 4}, {32, 80, 8}, {64, 256, 4}, {3, 5, 2}, {7, 128, 7}};
 
+// How far a stored vector element may be from the double one: one rounding (the f32 build itself is off by less).
+double ValueError(DigestType type, double value, double largest) {
+  switch (type) {
+    case DigestType::kF16: return 0x1p-11 * 1.01 * (std::abs(value) + 1e-3);
+    case DigestType::kF32: return 0x1p-22 * 1.01 * (std::abs(value) + 8);
+    case DigestType::kQ8: break;
+  }
+  return 0.5 * 1.002 * largest / 127;  // half a step, whose scale is rounded up to f16
+}
+
+// Elements of q8 cuboids are sums of a centre and a half width: largest of both.
+double LargestStored(const test::DigestShape& shape, const std::vector<double>& want) {
+  double first = 0, second = 0;
+  for (int32_t t = 0; t < shape.d; ++t) {
+    const bool cuboid = IsCuboid(shape.kind);
+    const double centre = cuboid ? (want[t] + want[shape.d + t]) / 2 : want[t];
+    first = std::max(first, std::abs(centre));
+    if (cuboid) second = std::max(second, want[t] - centre);
+  }
+  return first + second;
+}
+
 TEST(Digest, MatchesReference) {
   Machine machine(2);
   test::ForEachTarget([&] {
     for (const auto [p, d, heads] : kShapes) {
-      for (const DType dtype : {DType::kF16, DType::kF32}) {
+      for (const DigestType type : kTypes) {
         for (const DigestKind kind : kAll) {
-          SCOPED_TRACE(testing::Message() << DigestName(kind) << " p " << p << " d " << d << " " << DTypeName(dtype));
+          const test::DigestShape shape{kind, type, p, d};
+          SCOPED_TRACE(test::Describe(shape));
           constexpr int kPages = 13;
           Rng rng(uint64_t{17});
-          Stored keys(dtype, test::RandomVector(rng, int64_t{kPages} * p * d, 3.0f));
+          const Stored keys(type == DigestType::kF32 ? DType::kF32 : DType::kF16,
+                            test::RandomVector(rng, int64_t{kPages} * p * d, 3.0f));
           const std::vector<float> q = test::RandomVector(rng, int64_t{heads} * d, 2.0f);
-          Stored digests = Build(machine.ctx, kind, dtype, keys, p, d);
-          const auto scores = Score(machine.ctx, kind, digests, q, d, false);
-          const auto sums = Score(machine.ctx, kind, digests, q, d, true);
-          const int64_t length = DigestLength(kind, d);
-          // A digest value is within one rounding of the double one; r of a sphere reaches 3 sqrt(d).
-          const double unit = dtype == DType::kF16 ? 0x1p-11 : 0x1p-22;
+          const Digests digests(machine.ctx, shape, keys);
+          const auto scores = digests.Score(machine.ctx, q);
+          const auto sums = digests.Score(machine.ctx, q, {.sum_heads = true});
           for (int page = 0; page < kPages; ++page) {
-            std::vector<double> page_keys, digest;
-            for (int64_t i = 0; i < int64_t{p} * d; ++i) page_keys.push_back(keys.at(int64_t{page} * p * d + i));
-            const auto want = reference::BuildDigest(kind, page_keys, p, d);
-            for (int64_t i = 0; i < length; ++i) {
-              digest.push_back(digests.at(page * length + i));
-              ASSERT_NEAR(digest[i], want[i], unit * 1.01 * (std::abs(want[i]) + (dtype == DType::kF16 ? 1e-3 : 8)));
+            const auto want = reference::BuildDigest(kind, keys.Slice(int64_t{page} * p * d, int64_t{p} * d), p, d);
+            const auto digest = digests.Values(page);
+            ASSERT_EQ(digest.size(), want.size());
+            for (size_t i = 0; i < want.size(); ++i) {
+              const bool radius = IsSphere(kind) && i == static_cast<size_t>(d);  // f16 in q8
+              const DigestType as = radius && type == DigestType::kQ8 ? DigestType::kF16 : type;
+              ASSERT_NEAR(digest[i], want[i], ValueError(as, want[i], LargestStored(shape, want)));
+              if (IsCuboid(kind)) {
+                ASSERT_GE(digest[i % d], digest[d + i % d]);
+              }
             }
             double sum = 0, sum_error = 0;
             for (int h = 0; h < heads; ++h) {
               // Roundings of a sum of `length` products, whose absolute values add up to |q| |digest| at most.
+              const auto query = Query(q, h, d);
               const double error =
-                  0x1p-23 * (4 + std::sqrt(length)) * Norm({q.begin() + h * d, q.begin() + (h + 1) * d}) * Norm(digest);
+                  0x1p-23 * (4 + std::sqrt(static_cast<double>(want.size()))) * Norm(query) * Norm(digest);
               sum_error += error;
-              const double score = reference::ScoreDigest(kind, digest, {q.begin() + h * d, q.begin() + (h + 1) * d});
+              const double score = reference::ScoreDigest(kind, digest, query);
               sum += score;
               ASSERT_NEAR(scores[h * kPages + page], score, error);
             }
@@ -154,13 +159,13 @@ TEST(Digest, Bounds) {
     SCOPED_TRACE(testing::Message() << "p " << p << " d " << d);
     constexpr int kPages = 50;
     Rng rng(uint64_t{23});
-    Stored keys(DType::kF16, test::RandomVector(rng, int64_t{kPages} * p * d, 3.0f));
+    const Stored keys(DType::kF16, test::RandomVector(rng, int64_t{kPages} * p * d, 3.0f));
     const std::vector<float> q = test::RandomVector(rng, int64_t{heads} * d, 2.0f);
     const float slack = 1e-5f * static_cast<float>(d);  // f32 sums of d products of at most 6
     for (const DigestKind kind : kAll) {
       SCOPED_TRACE(DigestName(kind));
-      Stored digests = Build(machine.ctx, kind, DType::kF32, keys, p, d);
-      const auto scores = Score(machine.ctx, kind, digests, q, d, false);
+      const Digests digests(machine.ctx, {kind, DigestType::kF32, p, d}, keys);
+      const auto scores = digests.Score(machine.ctx, q);
       for (int page = 0; page < kPages; ++page) {
         for (int h = 0; h < heads; ++h) {
           double best = -std::numeric_limits<double>::infinity();
@@ -185,23 +190,27 @@ TEST(Digest, Bounds) {
   }
 }
 
-TEST(Digest, BitsDoNotDependOnThreadsOrNumberOfPages) {
+TEST(Digest, BitsDoNotDependOnThreadsOrOtherPages) {
   Machine one(1), two(2);
   Rng rng(uint64_t{29});
   constexpr int32_t kDim = 64;
-  for (const DigestKind kind : kAll) {
-    SCOPED_TRACE(DigestName(kind));
-    Stored keys(DType::kF16, test::RandomVector(rng, int64_t{1501} * 8 * kDim, 3.0f));
-    const std::vector<float> q = test::RandomVector(rng, 3 * kDim, 2.0f);
-    Stored a = Build(one.ctx, kind, DType::kF16, keys, 8, kDim), b = Build(two.ctx, kind, DType::kF16, keys, 8, kDim);
-    EXPECT_EQ(a.f16, b.f16);
-    const auto scores = Score(one.ctx, kind, a, q, kDim, false);
-    EXPECT_TRUE(test::SameBits(scores, Score(two.ctx, kind, a, q, kDim, false)));
-    Stored few(DType::kF16, 0);
-    few.f16.assign(a.f16.begin(), a.f16.begin() + 5 * DigestLength(kind, kDim));
-    few.f32.resize(few.f16.size());
-    const auto head = Score(two.ctx, kind, few, q, kDim, false);
-    EXPECT_TRUE(std::equal(head.begin(), head.begin() + 5, scores.begin()));
+  const std::vector<int32_t> some = {0, 1, 2, 7, 9, 10, 11, 12, 13, 500, 511, 512, 513, 600, 900};
+  for (const DigestType type : kTypes) {
+    for (const DigestKind kind : kAll) {
+      const test::DigestShape shape{kind, type, 8, kDim};
+      SCOPED_TRACE(test::Describe(shape));
+      const Stored keys(DType::kF16, test::RandomVector(rng, int64_t{901} * 8 * kDim, 3.0f));
+      const std::vector<float> q = test::RandomVector(rng, 3 * kDim, 2.0f);
+      const Digests a(one.ctx, shape, keys), b(two.ctx, shape, keys);
+      EXPECT_EQ(a.vectors, b.vectors);
+      const auto scores = a.Score(one.ctx, q);
+      EXPECT_TRUE(test::SameBits(scores, a.Score(two.ctx, q)));
+      const auto few = a.Score(two.ctx, q, {.pages = some});
+      for (size_t i = 0; i < few.size(); ++i) {
+        const bool asked = std::binary_search(some.begin(), some.end(), static_cast<int32_t>(i % 901));
+        ASSERT_EQ(few[i], asked ? scores[i] : 7.0f) << i;
+      }
+    }
   }
 }
 
@@ -209,33 +218,70 @@ TEST(Digest, ItemsOfDifferentLengthsAndNone) {
   Machine machine(2);
   Rng rng(uint64_t{31});
   const std::vector<float> q = test::RandomVector(rng, 64, 2.0f);
-  Stored long_one(DType::kF32, test::RandomVector(rng, 1200 * 64, 1.0f));
-  Stored short_one(DType::kF32, test::RandomVector(rng, 3 * 64, 1.0f));
+  const test::DigestShape shape{DigestKind::kCentroid, DigestType::kF32, 1, 64};
+  const Digests long_one(machine.ctx, shape, Stored(DType::kF32, test::RandomVector(rng, 1200 * 64, 1.0f)));
+  const Digests short_one(machine.ctx, shape, Stored(DType::kF32, test::RandomVector(rng, 3 * 64, 1.0f)));
   std::vector<float> a(1200), b(3);
-  const DigestScoreItem items[] = {{short_one.data(), 3, q.data(), b.data()},
-                                   {nullptr, 0, nullptr, nullptr},
-                                   {long_one.data(), 1200, q.data(), a.data()}};
-  ASSERT_TRUE(DigestScore(machine.ctx, {DigestKind::kCentroid, DType::kF32, 64, 1, false, items}).ok());
-  EXPECT_EQ(a, Score(machine.ctx, DigestKind::kCentroid, long_one, q, 64, false));
-  EXPECT_EQ(b, Score(machine.ctx, DigestKind::kCentroid, short_one, q, 64, false));
-  EXPECT_TRUE(DigestScore(machine.ctx, {DigestKind::kCentroid, DType::kF32, 64, 1, false, {}}).ok());
+  const DigestScoreItem items[] = {short_one.Item(q, b.data()), {}, long_one.Item(q, a.data())};
+  ASSERT_TRUE(DigestScore(machine.ctx, long_one.Args(1, items)).ok());
+  EXPECT_EQ(a, long_one.Score(machine.ctx, q));
+  EXPECT_EQ(b, short_one.Score(machine.ctx, q));
+  EXPECT_TRUE(DigestScore(machine.ctx, long_one.Args(1, {})).ok());
+}
+
+TEST(Digest, Q8OfConstantsZerosAndTinyValues) {
+  Machine machine(1);
+  const std::vector<float> q(8, 1.0f);
+  for (const DigestKind kind : kAll) {
+    SCOPED_TRACE(DigestName(kind));
+    for (const float value : {0.0f, -3.0f, 0x1p-24f, 0x1p-20f, 65504.0f}) {
+      const Digests digests(machine.ctx, {kind, DigestType::kQ8, 4, 8},
+                            Stored(DType::kF32, std::vector<float>(32, value)));
+      // The scale's f16 has 11 bits, fewer below 2^-14 where its step is 2^-24.
+      for (int t = 0; t < 8; ++t) EXPECT_NEAR(digests.Values(0)[t], value, std::abs(value) * 0.005 + 0x1p-25);
+      EXPECT_NEAR(digests.Score(machine.ctx, q)[0], 8 * value, 8 * (std::abs(value) * 0.005 + 0x1p-25));
+    }
+  }
 }
 
 TEST(Digest, RefusesBadArguments) {
   Machine machine(1);
+  const auto build = [&](const DigestBuildArgs& args) { return DigestBuild(machine.ctx, args).message(); };
+  const auto score = [&](const DigestScoreArgs& args) { return DigestScore(machine.ctx, args).message(); };
   const DigestBuildItem item[] = {{nullptr, nullptr}};
-  EXPECT_EQ(DigestBuild(machine.ctx, {.head_dim = 8, .items = item}).message(),
-            "digest_build: item 0: null keys or out");
-  EXPECT_EQ(DigestBuild(machine.ctx, {.digest_dtype = DType::kI32, .head_dim = 8, .items = {}}).message(),
-            "digest_build: i32 not supported: f16 or f32");
-  EXPECT_EQ(DigestBuild(machine.ctx, {.page_tokens = 0, .head_dim = 8, .items = {}}).kind(),
-            StatusKind::kInvalidArgument);
-  EXPECT_EQ(DigestBuild(machine.ctx, {}).message(), "digest_build: head dim 0 < 1");
-  const DigestScoreItem score[] = {{nullptr, 1, nullptr, nullptr}};
-  EXPECT_EQ(DigestScore(machine.ctx, {.head_dim = 8, .items = score}).message(),
-            "digest_score: item 0: null digests, q or scores");
-  EXPECT_EQ(DigestScore(machine.ctx, {.head_dim = 8, .n_q_heads = 0, .items = {}}).message(),
-            "digest_score: 0 query heads, must be >= 1");
+  EXPECT_EQ(build({.head_dim = 8, .items = item}), "digest_build: item 0: null keys or vectors");
+  EXPECT_EQ(build({.key_dtype = DType::kI32, .head_dim = 8, .items = {}}), "digest_build: keys of i32: f16 or f32");
+  EXPECT_EQ(build({.page_tokens = 0, .head_dim = 8, .items = {}}), "digest: page of 0 tokens, must be >= 1");
+  EXPECT_EQ(build({}), "digest: head dim 0 < 1");
+  EXPECT_EQ(build({.type = static_cast<DigestType>(9), .head_dim = 8, .items = {}}), "digest: type 9 unknown");
+  EXPECT_EQ(build({.kind = static_cast<DigestKind>(99), .head_dim = 8, .items = {}}), "digest: kind 99 unknown");
+  EXPECT_EQ(build({.kind = DigestKind::kCode2, .page_tokens = 12, .head_dim = 8, .items = {}}),
+            "digest code2: page of 12 tokens, head dim 8: both must be multiples of 8");
+  EXPECT_EQ(build({.kind = DigestKind::kCode1, .page_tokens = 8, .head_dim = 12, .items = {}}),
+            "digest code1: page of 8 tokens, head dim 12: both must be multiples of 8");
+  float memory[64] = {};
+  const DigestBuildItem no_plane[] = {{memory, memory, {memory, nullptr}}};
+  EXPECT_EQ(build({.kind = DigestKind::kCode2, .page_tokens = 8, .head_dim = 8, .items = no_plane}),
+            "digest_build: item 0: null plane 1");
+
+  const DigestScoreItem null_item[] = {{.n_pages = 1}};
+  EXPECT_EQ(score({.head_dim = 8, .items = null_item}), "digest_score: item 0: null vectors, q or scores");
+  EXPECT_EQ(score({.head_dim = 8, .n_q_heads = 0, .items = {}}), "digest_score: 0 query heads, must be >= 1");
+  EXPECT_EQ(score({.kind = DigestKind::kCode1, .head_dim = 8, .sum_heads = true, .items = {}}),
+            "digest_score: code1 scores one query head each");
+  EXPECT_EQ(score({.kind = DigestKind::kCode2, .head_dim = 8, .n_planes = 0, .items = {}}),
+            "digest_score: 0 planes to read, must be >= 1");
+  DigestScoreItem planes[] = {{.vectors = memory, .n_pages = 2, .q = memory, .scores = memory}};
+  EXPECT_EQ(score({.kind = DigestKind::kCode2, .head_dim = 8, .items = planes}), "digest_score: item 0: null plane 0");
+  planes[0].planes[0] = memory;
+  EXPECT_EQ(score({.kind = DigestKind::kCode2, .head_dim = 8, .items = planes}), "digest_score: item 0: null plane 1");
+  const int32_t twice[] = {1, 1}, far[] = {0, 2};
+  planes[0].pages = twice;
+  EXPECT_EQ(score({.head_dim = 8, .items = planes}),
+            "digest_score: item 0: page 1 at place 1 of the pages to score: they must ascend inside 0..1");
+  planes[0].pages = far;
+  EXPECT_EQ(score({.head_dim = 8, .items = planes}),
+            "digest_score: item 0: page 2 at place 1 of the pages to score: they must ascend inside 0..1");
 }
 
 }  // namespace

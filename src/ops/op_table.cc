@@ -16,8 +16,12 @@ const OpTable& CpuOps() {
         .rope_angles = cpu::RopeAngles,
         .rope = cpu::Rope,
         .glu = cpu::Glu,
+        .route_experts = cpu::RouteExperts,
+        .gather_rows = cpu::GatherRows,
+        .scatter_add_rows = cpu::ScatterAddRows,
         .paged_attention = cpu::PagedAttention,
         .prefill_attention = cpu::PrefillAttention,
+        .page_scores = cpu::PageScores,
         .digest_build = cpu::DigestBuild,
         .digest_score = cpu::DigestScore,
     };

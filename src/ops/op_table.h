@@ -6,8 +6,10 @@
 
 #include "ops/digest.h"
 #include "ops/embed.h"
+#include "ops/experts.h"
 #include "ops/glu.h"
 #include "ops/matmul.h"
+#include "ops/page_scores.h"
 #include "ops/paged_attention.h"
 #include "ops/prefill_attention.h"
 #include "ops/rms_norm.h"
@@ -24,8 +26,13 @@ struct OpTable {
   Status (*rope_angles)(const OpContext&, const RopeParams&, std::span<const int64_t>, const MatrixView&) = nullptr;
   Status (*rope)(const OpContext&, RopeKind, int, int, const MatrixView&, const MatrixView&) = nullptr;
   Status (*glu)(const OpContext&, GluKind, const MatrixView&, const MatrixView&, const MatrixView&) = nullptr;
+  Status (*route_experts)(const OpContext&, const MatrixView&, int64_t, std::span<int32_t>, std::span<float>) = nullptr;
+  Status (*gather_rows)(const OpContext&, const MatrixView&, std::span<const int64_t>, const MatrixView&) = nullptr;
+  Status (*scatter_add_rows)(const OpContext&, const MatrixView&, std::span<const int64_t>, std::span<const float>,
+                             const MatrixView&) = nullptr;
   Status (*paged_attention)(const OpContext&, const PagedAttentionArgs&) = nullptr;
   Status (*prefill_attention)(const OpContext&, const PrefillAttentionArgs&) = nullptr;
+  Status (*page_scores)(const OpContext&, const PageScoresArgs&) = nullptr;
   Status (*digest_build)(const OpContext&, const DigestBuildArgs&) = nullptr;
   Status (*digest_score)(const OpContext&, const DigestScoreArgs&) = nullptr;
 };

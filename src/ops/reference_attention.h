@@ -1,10 +1,9 @@
-// Naive double twins of the attention and digest ops: what tests compare the kernels with.
+// Naive double twins of the attention ops: what tests compare the kernels with.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
-#include "ops/digest.h"
 #include "ops/paged_kv.h"
 
 namespace arkvale::reference {
@@ -18,14 +17,11 @@ struct Attended {
 };
 
 // One query head q [head_dim_k] of kv head `head` of a row against the row's listed tokens whose position lies in
-// [from, to].
+// [from, to]. softcap > 0: scores become softcap * tanh(score / softcap).
 Attended Attend(const PagedKv& kv, int32_t row, int32_t head, const float* q, double scale, int64_t from = 0,
-                int64_t to = INT64_MAX);
+                int64_t to = INT64_MAX, double softcap = 0);
 
-// Digest of keys [p, d], unrounded, in DigestLength's layout.
-std::vector<double> BuildDigest(DigestKind kind, const std::vector<double>& keys, int64_t p, int64_t d);
-
-// Score of q [d] against one digest.
-double ScoreDigest(DigestKind kind, const std::vector<double>& digest, const std::vector<double>& q);
+// Largest q.k over those tokens, -inf when there is none.
+double LargestDot(const PagedKv& kv, int32_t row, int32_t head, const float* q, int64_t from, int64_t to);
 
 }  // namespace arkvale::reference

@@ -1,4 +1,4 @@
-// SIMD kernels over rows of f16 or f32: dot products of rows with a few queries, and weighted sums of rows. Paged
+// SIMD kernels over rows of f16, f32 or int8: dot products of rows with a few queries, and weighted sums of rows. Paged
 // attention and digest scores are made of them. Compiled once per target (Highway's foreach_target).
 //
 // A row of `length` elements is read as whole vectors; when the length is no multiple of the vector, the last vector
@@ -35,21 +35,29 @@ static_assert(kN == 1 || kN == 4 || kN == 8 || kN == 16, "fixed vectors of at mo
 constexpr int kRowBlock = 4;
 constexpr int kHeadGroup = kN >= 8 ? kN / 4 : 1;
 
-// Where the vectors of a row start.
+// Where the vectors of a row start. Rows lie `row_stride` elements apart.
 struct RowCut {
-  explicit RowCut(int64_t row_length)
-      : length(row_length), n_vec((row_length + kN - 1) / kN), last(std::max<int64_t>(0, row_length - kN)) {}
+  explicit RowCut(int64_t row_length) : RowCut(row_length, row_length) {}
+  RowCut(int64_t row_length, int64_t row_stride)
+      : length(row_length),
+        stride(row_stride),
+        n_vec((row_length + kN - 1) / kN),
+        last(std::max<int64_t>(0, row_length - kN)) {}
   int64_t offset(int64_t i) const { return i + 1 < n_vec ? i * kN : last; }
   int64_t padded() const { return n_vec * kN; }
   bool is_short() const { return length < kN; }
 
-  int64_t length, n_vec, last;
+  int64_t length, stride, n_vec, last;
 };
 
 HWY_INLINE VF LoadRow(const float* p) { return hn::LoadU(DF(), p); }
 HWY_INLINE VF LoadRow(const f16_t* p) {
   const hn::Rebind<hwy::float16_t, DF> dh;
   return hn::PromoteTo(DF(), hn::LoadU(dh, reinterpret_cast<const hwy::float16_t*>(p)));
+}
+HWY_INLINE VF LoadRow(const int8_t* p) {
+  const hn::Rebind<int8_t, DF> di8;
+  return hn::ConvertTo(DF(), hn::PromoteTo(hn::Rebind<int32_t, DF>(), hn::LoadU(di8, p)));
 }
 template <typename T>
 HWY_INLINE VF LoadShortRow(const T* p, int64_t length) {
@@ -145,7 +153,7 @@ void DotRowsOfGroup(const RowCut& cut, const T* rows, int64_t n_rows, const floa
   for (int64_t r = 0; r < n_rows; r += kRowBlock) {
     const int64_t n = std::min<int64_t>(kRowBlock, n_rows - r);
     const T* row[kRowBlock];
-    for (int i = 0; i < kRowBlock; ++i) row[i] = rows + (r + std::min<int64_t>(i, n - 1)) * cut.length;
+    for (int i = 0; i < kRowBlock; ++i) row[i] = rows + (r + std::min<int64_t>(i, n - 1)) * cut.stride;
     PrefetchShare(next, r * cut.length * sizeof(T), n * cut.length * sizeof(T));
     DotBlock<kHeads, kShort>(cut, row, q, sums);
     for (int h = 0; h < kHeads; ++h) {
@@ -178,8 +186,8 @@ void DotRowsOf(const RowCut& cut, const T* rows, int64_t n_rows, const float* q,
   }
 }
 
-// out[h * out_stride + r] = rows[r] . q[h] for rows [n_rows, cut.length] contiguous and q [n_heads, cut.padded()] as
-// PackRow lays it out. A value's bits depend on its row and query only.
+// out[h * out_stride + r] = rows[r] . q[h] for rows [n_rows, cut.length], cut.stride apart, and q [n_heads,
+// cut.padded()] as PackRow lays it out. A value's bits depend on its row and query only.
 template <typename T>
 void DotRows(const RowCut& cut, const T* rows, int64_t n_rows, const float* q, int n_heads, float* out,
              int64_t out_stride, const std::byte* next) {

@@ -1,9 +1,7 @@
-// Digests on the CPU. Every score is a plain dot product of a digest with a split query:
-//   cuboid [b+ | b-] . [relu(q) | -relu(-q)]     sphere [c | r] . [q | |q|]     centroid a . q
-// and the split queries of several heads may be added first (algorithms 2, identities).
+// Building digests on the CPU: a task is one page of one kv head.
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "ops/digest_cpu.cc"
+#define HWY_TARGET_INCLUDE "ops/digest_build_cpu.cc"
 #include "ops/simd.h"
 // After simd.h
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
@@ -11,51 +9,28 @@
 // After highway.h
 #include "ops/row_kernels_inl.h"
 
-#ifndef ARKVALE_OPS_DIGEST_CPU_ONCE_
-#define ARKVALE_OPS_DIGEST_CPU_ONCE_
+#ifndef ARKVALE_OPS_DIGEST_BUILD_CPU_ONCE_
+#define ARKVALE_OPS_DIGEST_BUILD_CPU_ONCE_
 
 #include <cmath>
 #include <limits>
 
-#include "base/f16.h"
 #include "ops/cpu_kernels.h"
+#include "ops/digest_layout.h"
 
 namespace arkvale {
 
-// A task scores this many pages of one item.
-constexpr int64_t kScorePages = 512;
-
-enum class DigestShape { kCentroid, kSphere, kCuboid };
 enum class DigestSpread { kMax, kCenter, kMean };
 
-inline DigestShape ShapeOf(DigestKind kind) {
-  if (kind == DigestKind::kCentroid) return DigestShape::kCentroid;
-  return kind >= DigestKind::kCuboidMax ? DigestShape::kCuboid : DigestShape::kSphere;
-}
 inline DigestSpread SpreadOf(DigestKind kind) {
   if (kind == DigestKind::kSphereMax || kind == DigestKind::kCuboidMax) return DigestSpread::kMax;
   if (kind == DigestKind::kSphereCenter || kind == DigestKind::kCuboidCenter) return DigestSpread::kCenter;
   return DigestSpread::kMean;
 }
 
-// [d] -> [DigestLength], added to `split`.
-inline void AddSplitQuery(DigestShape shape, const float* q, int64_t d, float* split) {
-  double squares = 0;
-  for (int64_t t = 0; t < d; ++t) {
-    if (shape == DigestShape::kCuboid) {
-      split[t] += std::max(q[t], 0.0f);
-      split[d + t] -= std::max(-q[t], 0.0f);
-    } else {
-      split[t] += q[t];
-      squares += double{q[t]} * q[t];
-    }
-  }
-  if (shape == DigestShape::kSphere) split[d] += static_cast<float>(std::sqrt(squares));
-}
-
 }  // namespace arkvale
 
-#endif  // ARKVALE_OPS_DIGEST_CPU_ONCE_
+#endif  // ARKVALE_OPS_DIGEST_BUILD_CPU_ONCE_
 
 HWY_BEFORE_NAMESPACE();
 namespace arkvale {
@@ -88,12 +63,17 @@ void BuildCentroid(const RowCut& cut, const T* keys, int64_t p, float* mean) {
 }
 
 template <bool kShort, typename T>
-void BuildCuboid(const RowCut& cut, const T* keys, int64_t p, DigestSpread spread, float* upper, float* lower) {
+void BuildBox(const RowCut& cut, const T* keys, int64_t p, DigestSpread spread, BoxForm form, float* first,
+              float* second) {
   const DF d;
   for (int64_t i = 0; i < cut.n_vec; ++i) {
     VF low, high;
     Bounds<kShort>(cut, keys, p, i, &low, &high);
-    if (spread != DigestSpread::kMax) {  // centre + rho is high, exactly, for kMax
+    VF one = high, two = low;
+    if (form == BoxForm::kQuarters) {
+      one = low;
+      two = hn::Mul(hn::Sub(high, low), hn::Set(d, 0.25f));
+    } else if (form == BoxForm::kCentre || spread != DigestSpread::kMax) {  // b+ is high, exactly, for kMax
       const VF centre = Half(low, high);
       VF sum = hn::Zero(d), least = hn::Sub(high, low), most = hn::Zero(d);
       for (int64_t k = 0; k < p; ++k) {
@@ -103,13 +83,14 @@ void BuildCuboid(const RowCut& cut, const T* keys, int64_t p, DigestSpread sprea
         least = hn::Min(least, distance);
         most = hn::Max(most, distance);
       }
-      const VF rho =
-          spread == DigestSpread::kMean ? hn::Div(sum, hn::Set(d, static_cast<float>(p))) : Half(least, most);
-      low = hn::Sub(centre, rho);
-      high = hn::Add(centre, rho);
+      VF rho = most;
+      if (spread == DigestSpread::kMean) rho = hn::Div(sum, hn::Set(d, static_cast<float>(p)));
+      if (spread == DigestSpread::kCenter) rho = Half(least, most);
+      one = form == BoxForm::kCentre ? centre : hn::Add(centre, rho);
+      two = form == BoxForm::kCentre ? rho : hn::Sub(centre, rho);
     }
-    hn::StoreU(high, d, upper + i * kN);
-    hn::StoreU(low, d, lower + i * kN);
+    hn::StoreU(one, d, first + i * kN);
+    hn::StoreU(two, d, second + i * kN);
   }
 }
 
@@ -144,66 +125,93 @@ float BuildSphere(const RowCut& cut, const T* keys, int64_t p, DigestSpread spre
   return spread == DigestSpread::kCenter ? (least + most) / 2 : sum / static_cast<float>(p);
 }
 
+// Writes the words of one token from its bits [d] in order of dimension, padded with 0 to whole blocks.
+HWY_INLINE void PutWords(const uint8_t* bits, int64_t p, int64_t token, int64_t d, std::byte* plane) {
+  constexpr int64_t kWord = kCodeBlock / 8;
+  for (int64_t block = 0; block < CodeBlocks(d); ++block) {
+    std::memcpy(plane + (block * p + token) * kWord, bits + block * kWord, kWord);
+  }
+}
+
+// Lanes of a mask that starts at dimension `dim` of a row of d (both multiples of 8, or kN divides both).
+template <class Mask>
+HWY_INLINE void PutBits(Mask mask, int64_t dim, int64_t d, uint8_t* bits) {
+  uint8_t lanes[8] = {};
+  hn::StoreMaskBits(DF(), mask, lanes);
+  if constexpr (kN >= 8) {
+    std::memcpy(bits + dim / 8, lanes, std::min(kN, d) / 8);
+  } else {
+    bits[dim / 8] = static_cast<uint8_t>((dim % 8 == 0 ? 0 : bits[dim / 8]) | lanes[0] << dim % 8);
+  }
+}
+
+// values [2 d]: the rounded vectors. scratch [5 d + kCodeBlock].
+template <bool kShort, typename T>
+void BuildPlanes(const DigestBuildArgs& args, const DigestBuildItem& item, const float* values, float* scratch) {
+  const int64_t d = args.head_dim, p = args.page_tokens, bit_bytes = CodeBlocks(d) * kCodeBlock / 8;
+  const bool two = args.kind == DigestKind::kCode2;
+  float* const edges = scratch;  // where a key's code steps up; code1 has only the second, its centre
+  auto* const high = reinterpret_cast<uint8_t*>(scratch + 3 * d);
+  auto* const low = high + bit_bytes;
+  std::fill(high, low + bit_bytes, uint8_t{0});
+  for (int64_t t = 0; t < d; ++t) {
+    const float first = values[t], width = values[d + t];
+    const float none = std::numeric_limits<float>::infinity();  // a box without width: all codes 0
+    for (int e = 0; e < 3; ++e) edges[e * d + t] = width > 0 ? first + static_cast<float>(e + 1) * width : none;
+    if (!two) edges[d + t] = first;
+  }
+  const RowCut cut(d);
+  for (int64_t token = 0; token < p; ++token) {
+    const T* key = static_cast<const T*>(item.keys) + token * d;
+    for (int64_t i = 0; i < cut.n_vec; ++i) {
+      const int64_t at = cut.offset(i);
+      const VF x = LoadPart<kShort>(key, at, d);
+      const auto is_high = hn::Ge(x, LoadPart<kShort>(edges + d, at, d));
+      PutBits(is_high, at, d, high);
+      if (!two) continue;
+      const auto above_low = hn::Ge(x, LoadPart<kShort>(edges, at, d));
+      const auto above_top = hn::Ge(x, LoadPart<kShort>(edges + 2 * d, at, d));
+      PutBits(hn::Xor(hn::Xor(above_low, is_high), above_top), at, d, low);
+    }
+    PutWords(high, p, token, d, static_cast<std::byte*>(item.planes[0]));
+    if (two) PutWords(low, p, token, d, static_cast<std::byte*>(item.planes[1]));
+  }
+}
+
 template <bool kShort, typename T>
 void BuildDigest(const DigestBuildArgs& args, const DigestBuildItem& item, float* scratch) {
   const RowCut cut(args.head_dim);
-  const int64_t d = args.head_dim, length = DigestLength(args.kind, d), p = args.page_tokens;
+  const int64_t d = args.head_dim, p = args.page_tokens;
   float* const first = scratch;
   float* const second = first + cut.padded();
   float* const result = second + cut.padded();
   const auto* keys = static_cast<const T*>(item.keys);
   const DigestSpread spread = SpreadOf(args.kind);
-  switch (ShapeOf(args.kind)) {
-    case DigestShape::kCentroid: BuildCentroid<kShort>(cut, keys, p, first); break;
-    case DigestShape::kSphere: result[d] = BuildSphere<kShort>(cut, keys, p, spread, first, result + 2 * d + 1); break;
-    case DigestShape::kCuboid:
-      BuildCuboid<kShort>(cut, keys, p, spread, first, second);
-      UnpackRow(cut, second, 1.0f, result + d);
-      break;
+  if (args.kind == DigestKind::kCentroid) {
+    BuildCentroid<kShort>(cut, keys, p, first);
+  } else if (IsSphere(args.kind)) {
+    result[d] = BuildSphere<kShort>(cut, keys, p, spread, first, result + 2 * d + 1);
+  } else {
+    BuildBox<kShort>(cut, keys, p, spread, FormOf(args.kind, args.type), first, second);
+    UnpackRow(cut, second, 1.0f, result + d);
   }
   UnpackRow(cut, first, 1.0f, result);
-  if (args.digest_dtype == DType::kF32) {
-    std::copy(result, result + length, static_cast<float*>(item.out));
-  } else {
-    std::transform(result, result + length, static_cast<f16_t*>(item.out), F32ToF16);
+  WriteDigestVectors(args.kind, args.type, d, result, item.vectors);
+  if (IsCode(args.kind)) {
+    ReadDigestVectors(args.kind, args.type, d, item.vectors, result);
+    BuildPlanes<kShort, T>(args, item, result, result + 2 * d);
   }
 }
 
 void RunDigestBuild(const DigestBuildArgs& args, int64_t i, Workspace& workspace, int thread) {
   const RowCut cut(args.head_dim);
-  const int64_t floats = 2 * cut.padded() + 2 * args.head_dim + 1 + args.page_tokens * kN;
+  const int64_t floats = 2 * cut.padded() + 7 * args.head_dim + kCodeBlock + args.page_tokens * kN;
   auto* scratch = static_cast<float*>(workspace.PerThread(thread, floats * sizeof(float)));
   const DigestBuildItem& item = args.items[i];
   if (args.key_dtype == DType::kF16) {
     cut.is_short() ? BuildDigest<true, f16_t>(args, item, scratch) : BuildDigest<false, f16_t>(args, item, scratch);
   } else {
     cut.is_short() ? BuildDigest<true, float>(args, item, scratch) : BuildDigest<false, float>(args, item, scratch);
-  }
-}
-
-// Scores pages [first, first + kScorePages) of an item.
-void RunDigestScore(const DigestScoreArgs& args, const DigestScoreItem& item, int64_t first, Workspace& workspace,
-                    int thread) {
-  const RowCut cut(DigestLength(args.kind, args.head_dim));
-  const int64_t n_queries = args.sum_heads ? 1 : args.n_q_heads;
-  auto* packed =
-      static_cast<float*>(workspace.PerThread(thread, (n_queries * cut.padded() + cut.length) * sizeof(float)));
-  float* split = packed + n_queries * cut.padded();
-  for (int64_t query = 0; query < n_queries; ++query) {
-    std::fill(split, split + cut.length, 0.0f);
-    const int64_t end = args.sum_heads ? args.n_q_heads : query + 1;
-    for (int64_t h = query; h < end; ++h) {
-      AddSplitQuery(ShapeOf(args.kind), item.q + h * args.head_dim, args.head_dim, split);
-    }
-    PackRow(cut, split, 1.0f, packed + query * cut.padded());
-  }
-  const int64_t n = std::min(kScorePages, item.n_pages - first);
-  if (args.digest_dtype == DType::kF16) {
-    DotRows(cut, static_cast<const f16_t*>(item.digests) + first * cut.length, n, packed, static_cast<int>(n_queries),
-            item.scores + first, item.n_pages, nullptr);
-  } else {
-    DotRows(cut, static_cast<const float*>(item.digests) + first * cut.length, n, packed, static_cast<int>(n_queries),
-            item.scores + first, item.n_pages, nullptr);
   }
 }
 
@@ -214,7 +222,6 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace arkvale {
 HWY_EXPORT(RunDigestBuild);
-HWY_EXPORT(RunDigestScore);
 
 namespace cpu {
 
@@ -222,19 +229,6 @@ Status DigestBuild(const OpContext& ctx, const DigestBuildArgs& args) {
   const auto run = HWY_DYNAMIC_DISPATCH(RunDigestBuild);
   ctx.pool->ParallelFor(static_cast<int64_t>(args.items.size()),
                         [&](int64_t i, int thread) { run(args, i, *ctx.workspace, thread); });
-  return OkStatus();
-}
-
-Status DigestScore(const OpContext& ctx, const DigestScoreArgs& args) {
-  int64_t most = 0;
-  for (const DigestScoreItem& item : args.items) most = std::max(most, item.n_pages);
-  const auto n_items = static_cast<int64_t>(args.items.size());
-  const auto run = HWY_DYNAMIC_DISPATCH(RunDigestScore);
-  ctx.pool->ParallelFor((most + kScorePages - 1) / kScorePages * n_items, [&](int64_t i, int thread) {
-    const DigestScoreItem& item = args.items[i % n_items];
-    const int64_t first = i / n_items * kScorePages;
-    if (first < item.n_pages) run(args, item, first, *ctx.workspace, thread);
-  });
   return OkStatus();
 }
 
