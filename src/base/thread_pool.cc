@@ -1,7 +1,9 @@
 #include "base/thread_pool.h"
 
 #include <atomic>
+#include <exception>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
@@ -58,6 +60,10 @@ struct ThreadPool::Impl {
   std::atomic<bool> in_region{false};
   std::atomic<bool> stop{false};
 
+  // The first exception of the current loop: written by the body that set `failed`, read by the caller behind the gate.
+  std::atomic<bool> failed{false};
+  std::exception_ptr failure;
+
   void Signal() {
     // seq_cst here and in AwaitSignal: either this load sees the sleeper, or the sleeper sees the new signal.
     signal.fetch_add(1, std::memory_order_seq_cst);
@@ -92,11 +98,23 @@ struct ThreadPool::Impl {
   }
 
   void TakeIndices(int thread) noexcept {
-    for (;;) {
-      const int64_t i = next.fetch_add(1, std::memory_order_relaxed);
-      if (i >= n) return;
-      fn(body, i, thread);
+    try {
+      for (;;) {
+        const int64_t i = next.fetch_add(1, std::memory_order_relaxed);
+        if (i >= n) return;
+        fn(body, i, thread);
+      }
+    } catch (...) {
+      next.store(n, std::memory_order_relaxed);
+      if (!failed.exchange(true, std::memory_order_relaxed)) failure = std::current_exception();
     }
+  }
+
+  // Nobody is inside.
+  void RethrowFailure() {
+    if (!failed.load(std::memory_order_relaxed)) return;
+    failed.store(false, std::memory_order_relaxed);
+    std::rethrow_exception(std::exchange(failure, nullptr));
   }
 
   void AwaitWorkersInside() {
@@ -120,19 +138,26 @@ struct ThreadPool::Impl {
       seen = AwaitSignal(seen);
     }
   }
+
+  void Join() {
+    stop.store(true, std::memory_order_release);
+    Signal();
+    for (std::thread& worker : workers) worker.join();
+  }
 };
 
 ThreadPool::ThreadPool(int n_threads) : impl_(std::make_unique<Impl>()) {
   ARKVALE_CHECK(n_threads >= 1);
-  impl_->workers.reserve(n_threads - 1);
-  for (int t = 1; t < n_threads; ++t) impl_->workers.emplace_back([impl = impl_.get(), t] { impl->WorkerMain(t); });
+  try {
+    impl_->workers.reserve(n_threads - 1);
+    for (int t = 1; t < n_threads; ++t) impl_->workers.emplace_back([impl = impl_.get(), t] { impl->WorkerMain(t); });
+  } catch (...) {
+    impl_->Join();
+    throw;
+  }
 }
 
-ThreadPool::~ThreadPool() {
-  impl_->stop.store(true, std::memory_order_release);
-  impl_->Signal();
-  for (std::thread& worker : impl_->workers) worker.join();
-}
+ThreadPool::~ThreadPool() { impl_->Join(); }
 
 int ThreadPool::n_threads() const { return static_cast<int>(impl_->workers.size()) + 1; }
 
@@ -149,6 +174,7 @@ void ThreadPool::Run(int64_t n, LoopFn fn, const void* body) {
   impl_->Signal();
   impl_->TakeIndices(0);
   impl_->AwaitWorkersInside();
+  impl_->RethrowFailure();
 }
 
 // A region wakes the workers at once, so that they are there when its first loop starts.

@@ -15,7 +15,8 @@ class ThreadPool {
  public:
   static constexpr int kSpinUs = 50;
 
-  // `n_threads` >= 1 counts the calling thread, which takes part in every loop.
+  // `n_threads` >= 1 counts the calling thread, which takes part in every loop. Throws std::bad_alloc or
+  // std::system_error where the threads cannot be made.
   explicit ThreadPool(int n_threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -25,7 +26,8 @@ class ThreadPool {
 
   // Runs body(i, thread) once for each i in [0, n), thread in [0, n_threads()), and returns when all are done.
   // Indices are handed out one by one in increasing order to whoever is free: results must not depend on who ran what.
-  // `body` is any callable (int64_t i, int thread) -> void that does not throw; it is borrowed, never copied.
+  // `body` is any callable (int64_t i, int thread) -> void; it is borrowed, never copied. Where bodies throw, no
+  // further index is handed out, and the first exception is rethrown here once no body runs any more.
   template <typename Body>
   void ParallelFor(int64_t n, const Body& body) {
     Run(

@@ -6,8 +6,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <new>
+#include <stdexcept>
 #include <thread>
 #include <vector>
+
+#include "base/alloc_failure_test_util.h"
 
 namespace arkvale {
 namespace {
@@ -123,6 +127,60 @@ TEST(ThreadPool, EndsWithWorkersAsleepAwakeAndUnused) {
     if (round % 2) pool.ParallelFor(10, [](int64_t, int) {});
     if (round % 3 == 0) const ThreadPool::Region region(pool);
   }
+}
+
+// Thrown on the caller, on a worker or on all threads: the exception reaches the caller when no body runs any more, and
+// the pool works on.
+TEST(ThreadPool, ExceptionOfABodyReachesTheCaller) {
+  for (const int threads : {1, 2, 4}) {
+    ThreadPool pool(threads);
+    for (int thrower = 0; thrower <= threads; ++thrower) {  // the last round: all of them
+      const bool all = thrower == threads;
+      std::atomic<int> arrived = 0, thrown = 0, finished = 0;
+      const auto body = [&](int64_t, int thread) {
+        ++arrived;
+        while (arrived < threads) std::this_thread::yield();
+        if (all || thread == thrower) {
+          ++thrown;
+          throw std::bad_alloc();
+        }
+        while (thrown == 0) std::this_thread::yield();
+        ++finished;
+      };
+      EXPECT_THROW(pool.ParallelFor(threads, body), std::bad_alloc) << threads << " threads, thrower " << thrower;
+      EXPECT_EQ(thrown, all ? threads : 1);
+      EXPECT_EQ(finished, all ? 0 : threads - 1);
+      std::vector<int> runs(100, 0);
+      pool.ParallelFor(100, [&](int64_t i, int) { ++runs[i]; });
+      EXPECT_EQ(runs, std::vector<int>(100, 1));
+    }
+  }
+}
+
+TEST(ThreadPool, ConstructorThatRunsOutOfMemoryLeavesNoThread) {
+  int64_t n = 1;
+  for (bool failed = true; failed; ++n) {
+    std::unique_ptr<ThreadPool> pool;
+    const testing::FailAllocation fail(n);
+    try {
+      pool = std::make_unique<ThreadPool>(3);
+    } catch (const std::bad_alloc&) {
+    }
+    failed = testing::FailAllocation::failed();
+    EXPECT_EQ(pool == nullptr, failed) << n;
+  }
+  EXPECT_GE(n, 4);  // at least the state, the list and two threads
+}
+
+TEST(ThreadPool, ExceptionEndsTheLoopEarly) {
+  ThreadPool pool(2);
+  std::atomic<int64_t> runs = 0;
+  EXPECT_THROW(pool.ParallelFor(int64_t{1} << 40,
+                                [&](int64_t, int) {
+                                  if (++runs == 1000) throw std::runtime_error("enough");
+                                }),
+               std::runtime_error);
+  EXPECT_GE(runs, 1000);
 }
 
 TEST(ThreadPool, TakesStdFunction) {
