@@ -14,6 +14,8 @@ namespace arkvale {
 enum class KvPolicyKind : uint8_t {
   kFull,     // attend to everything
   kArkvale,  // pages are evicted and recalled (ArkVale, NeurIPS 2024)
+  kQuest,    // nothing is evicted, a step reads the last page and the best others by cuboid-max, in all max(3, c/p)
+             // (Quest, arXiv 2406.10774). Sinks, window, top-k, digest kind and window-exit do not apply
 };
 
 // Page summaries; ops/digest.h gives their formulas.
@@ -25,13 +27,31 @@ enum class DigestKind : uint8_t {
   kCuboidMax,
   kCuboidCenter,
   kCuboidMean,
+  kCode1,  // centre, deviation and one bit per key and dimension: ours
+  kCode2,  // box and two bits per key and dimension: ours
+};
+
+// Element type of a digest's vectors; the bits of the code digests are bits whatever it is.
+enum class DigestType : uint8_t {
+  kF16,
+  kF32,
+  kQ8,  // 8 bits per channel, one f16 scale per vector
 };
 
 // How the scores of a group's query heads become one score per page.
 enum class CombineKind : uint8_t {
-  kMean,         // arithmetic mean (upstream)
-  kMax,          // best head
-  kSoftmaxMean,  // mean of each head's softmax over pages
+  kAuto,           // softmax-pinned for the code digests, else (and for quest) mean
+  kMean,           // arithmetic mean (upstream)
+  kMax,            // best head
+  kSoftmaxMean,    // mean of each head's softmax over pages
+  kSoftmaxPinned,  // as softmax-mean, with the exact scores of sinks and window in the denominator: a head that looks
+                   // only at the sinks stops voting
+};
+
+// How code2 digests are scored; nothing to choose for the others.
+enum class CodeScan : uint8_t {
+  kFull,      // both bits of every page
+  kTwoStage,  // the high bit of every page, the low bit of the best quarter only
 };
 
 // What a step under a budget attends to.
@@ -58,6 +78,9 @@ struct TopkRule {
   int32_t pages = 0;
 };
 
+// KvOptions::budget_tokens of --kv-budget auto: the largest budget that EngineOptions::hot_limit_bytes has room for.
+inline constexpr int64_t kAutoBudget = -1;
+
 struct KvOptions {
   KvPolicyKind policy = KvPolicyKind::kArkvale;
   int64_t budget_tokens = 4096;  // c: hot tokens per layer, sinks and window included; 0 = unlimited
@@ -68,15 +91,22 @@ struct KvOptions {
   int32_t window_pages = 2;  // last pages, always resident; >= 1
   int32_t dense_layers = 2;  // first layers that keep everything (absolute layer index)
   int32_t group_heads = 1;   // g: kv heads that share one page selection; divides the layer's kv heads
-  CombineKind combine = CombineKind::kMean;
+  CombineKind combine = CombineKind::kAuto;
   AttendKind attend = AttendKind::kResident;
   WindowExit window_exit = WindowExit::kRank;
-  bool digest_f32 = false;  // digest elements in f32 instead of f16
+  DigestType digest_type = DigestType::kF16;
+  CodeScan code_scan = CodeScan::kFull;
+  int32_t audit_every = 0;  // every N-th step also ranks the pages by their true scores (KvStats::audit); 0 = never
   // One entry per model layer, or empty: budgets and nominal top-k of single layers (a plan). 0 = the value above.
   std::vector<int64_t> layer_budget_tokens;
   std::vector<int32_t> layer_topk_pages;
 
-  // Checks values against each other. `n_layers` and `kv_heads` are the model's.
+  // kAuto resolved.
+  CombineKind ResolvedCombine() const;
+  // `digest`, but for quest, whose pages are always judged by cuboid-max.
+  DigestKind ResolvedDigest() const;
+  // Checks values against each other. `n_layers` and `kv_heads` are the model's. kAutoBudget must be resolved before
+  // (engine/runtime.h).
   Status Validate(int32_t n_layers, int32_t kv_heads) const;
 };
 
@@ -85,7 +115,11 @@ Result<KvPolicyKind> ParseKvPolicy(std::string_view name);
 std::string_view DigestName(DigestKind kind);
 Result<DigestKind> ParseDigest(std::string_view name);
 
-// One `name=value` of --kv-opt: combine, attend, window-exit, digest-type. InvalidArgument names the known ones.
+// True when a sequence of this policy still holds every token's K and V, so that it can be forked at any of them.
+bool KeepsAllTokens(KvPolicyKind kind);
+
+// One `name=value` of --kv-opt: combine, attend, window-exit, digest-type, code-scan. InvalidArgument names the known
+// ones.
 Status SetKvOption(KvOptions& options, std::string_view name, std::string_view value);
 
 }  // namespace arkvale

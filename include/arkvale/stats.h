@@ -33,6 +33,21 @@ struct KvCounters {
   }
 };
 
+// What --kv-audit found, summed over (step, layer, group) samples.
+struct KvAudit {
+  int64_t samples = 0;
+  double set_recall_sum = 0;   // share of the true best |S| candidates that were selected
+  double mass_recall_sum = 0;  // share of the true attention mass that lies in the pages attended to, mean over heads
+
+  double set_recall() const { return samples > 0 ? set_recall_sum / static_cast<double>(samples) : 0.0; }
+  double mass_recall() const { return samples > 0 ? mass_recall_sum / static_cast<double>(samples) : 0.0; }
+  void Add(const KvAudit& o) {
+    samples += o.samples;
+    set_recall_sum += o.set_recall_sum;
+    mass_recall_sum += o.mass_recall_sum;
+  }
+};
+
 struct KvStats {
   int64_t n_tokens = 0;
   int64_t steps = 0;           // committed decode steps
@@ -45,6 +60,7 @@ struct KvStats {
   int64_t resident_pages = 0;  // now, over layers and groups
   int64_t evicted_pages_now = 0;
   KvCounters counters;  // sum over managed layers
+  KvAudit audit;        // the same; no samples where KvOptions::audit_every is 0
 };
 
 // Time a cache spent since it was made, for all its sequences.
@@ -54,6 +70,7 @@ struct KvTimings {
   int64_t recall_ns = 0;    // waiting for copies
   int64_t attention_ns = 0;
   int64_t append_ns = 0;  // storing K and V, building digests
+  int64_t audit_ns = 0;   // true scores for --kv-audit
 };
 
 }  // namespace arkvale

@@ -14,6 +14,7 @@ struct Named {
 constexpr auto kPolicies = std::to_array<Named<KvPolicyKind>>({
     {"full", KvPolicyKind::kFull},
     {"arkvale", KvPolicyKind::kArkvale},
+    {"quest", KvPolicyKind::kQuest},
 });
 constexpr auto kDigests = std::to_array<Named<DigestKind>>({
     {"centroid", DigestKind::kCentroid},
@@ -23,11 +24,15 @@ constexpr auto kDigests = std::to_array<Named<DigestKind>>({
     {"cuboid-max", DigestKind::kCuboidMax},
     {"cuboid-center", DigestKind::kCuboidCenter},
     {"cuboid-mean", DigestKind::kCuboidMean},
+    {"code1", DigestKind::kCode1},
+    {"code2", DigestKind::kCode2},
 });
 constexpr auto kCombines = std::to_array<Named<CombineKind>>({
+    {"auto", CombineKind::kAuto},
     {"mean", CombineKind::kMean},
     {"max", CombineKind::kMax},
     {"softmax-mean", CombineKind::kSoftmaxMean},
+    {"softmax-pinned", CombineKind::kSoftmaxPinned},
 });
 constexpr auto kAttends = std::to_array<Named<AttendKind>>({
     {"resident", AttendKind::kResident},
@@ -38,9 +43,14 @@ constexpr auto kWindowExits = std::to_array<Named<WindowExit>>({
     {"rank", WindowExit::kRank},
     {"drop", WindowExit::kDrop},
 });
-constexpr auto kDigestTypes = std::to_array<Named<bool>>({
-    {"f16", false},
-    {"f32", true},
+constexpr auto kDigestTypes = std::to_array<Named<DigestType>>({
+    {"f16", DigestType::kF16},
+    {"f32", DigestType::kF32},
+    {"q8", DigestType::kQ8},
+});
+constexpr auto kCodeScans = std::to_array<Named<CodeScan>>({
+    {"full", CodeScan::kFull},
+    {"two-stage", CodeScan::kTwoStage},
 });
 
 template <typename T, size_t N>
@@ -69,11 +79,14 @@ std::string LayerNote(int32_t layer) { return layer < 0 ? "" : " (layer " + std:
 
 // One layer's budget and nominal top-k; `layer` < 0 means the values for all layers.
 Status CheckBudget(const KvOptions& o, int64_t budget_tokens, int32_t topk_pages, int32_t layer) {
+  if (budget_tokens == kAutoBudget) {
+    return InvalidArgument("budget auto" + LayerNote(layer) + ": a layer's own budget is a number of tokens");
+  }
   if (budget_tokens < 0) {
     return InvalidArgument("budget " + std::to_string(budget_tokens) + " tokens < 0" + LayerNote(layer) +
                            ": use 0 for no limit");
   }
-  if (budget_tokens == 0) return OkStatus();
+  if (budget_tokens == 0 || o.policy == KvPolicyKind::kQuest) return OkStatus();
   const int64_t pages = budget_tokens / o.page_tokens;
   const int64_t needed = static_cast<int64_t>(o.sink_pages) + o.window_pages + 1;
   if (pages < needed) {
@@ -106,6 +119,9 @@ Status CheckRanges(const KvOptions& o, int32_t n_layers, int32_t kv_heads) {
   if (o.group_heads < 1 || kv_heads % o.group_heads != 0) {
     return InvalidArgument("group of " + std::to_string(o.group_heads) + " kv heads does not divide the model's " +
                            std::to_string(kv_heads) + ": use a divisor");
+  }
+  if (o.audit_every < 0) {
+    return InvalidArgument("audit of every " + std::to_string(o.audit_every) + " steps < 0: use 0 for none");
   }
   if (o.topk.kind == TopkRule::Kind::kPages && o.topk.pages < 1) {
     return InvalidArgument("top-k " + std::to_string(o.topk.pages) + " pages < 1: use 1 or more, auto or paper");
@@ -141,6 +157,25 @@ Status KvOptions::Validate(int32_t n_layers, int32_t kv_heads) const {
   return OkStatus();
 }
 
+CombineKind KvOptions::ResolvedCombine() const {
+  if (combine != CombineKind::kAuto) return combine;
+  const DigestKind kind = ResolvedDigest();
+  return kind == DigestKind::kCode1 || kind == DigestKind::kCode2 ? CombineKind::kSoftmaxPinned : CombineKind::kMean;
+}
+
+DigestKind KvOptions::ResolvedDigest() const {
+  return policy == KvPolicyKind::kQuest ? DigestKind::kCuboidMax : digest;
+}
+
+bool KeepsAllTokens(KvPolicyKind kind) {
+  switch (kind) {
+    case KvPolicyKind::kFull:
+    case KvPolicyKind::kArkvale:
+    case KvPolicyKind::kQuest: return true;
+  }
+  return false;
+}
+
 std::string_view KvPolicyName(KvPolicyKind kind) { return NameOf(kPolicies, kind); }
 
 Result<KvPolicyKind> ParseKvPolicy(std::string_view name) {
@@ -161,9 +196,10 @@ Status SetKvOption(KvOptions& options, std::string_view name, std::string_view v
   if (name == "combine") return Lookup(kCombines, name, value, options.combine);
   if (name == "attend") return Lookup(kAttends, name, value, options.attend);
   if (name == "window-exit") return Lookup(kWindowExits, name, value, options.window_exit);
-  if (name == "digest-type") return Lookup(kDigestTypes, name, value, options.digest_f32);
+  if (name == "digest-type") return Lookup(kDigestTypes, name, value, options.digest_type);
+  if (name == "code-scan") return Lookup(kCodeScans, name, value, options.code_scan);
   return InvalidArgument("option '" + std::string(name) +
-                         "' is unknown: use one of combine, attend, window-exit, digest-type");
+                         "' is unknown: use one of combine, attend, window-exit, digest-type, code-scan");
 }
 
 }  // namespace arkvale

@@ -29,8 +29,24 @@ TEST(KvOptions, BudgetMustHoldSinksWindowAndOnePage) {
   ExpectRefused({.budget_tokens = 159},
                 "budget 159 tokens = 4 pages of 32 < sinks + window + 1 = 5 pages: use at least 160");
   EXPECT_TRUE((KvOptions{.budget_tokens = 0}.Validate(kLayers, kHeads).ok()));
-  ExpectRefused({.budget_tokens = -1}, "-1 tokens < 0");
+  ExpectRefused({.budget_tokens = -2}, "-2 tokens < 0");
   EXPECT_TRUE((KvOptions{.policy = KvPolicyKind::kFull, .budget_tokens = 1}.Validate(kLayers, kHeads).ok()));
+}
+
+TEST(KvOptions, AutoIsNoBudgetOfOneLayer) {
+  ExpectRefused({.layer_budget_tokens = {0, kAutoBudget, 0, 0}}, "budget auto (layer 1)");
+}
+
+TEST(KvOptions, QuestTakesAnyBudgetAndItsOwnDigest) {
+  KvOptions o{.policy = KvPolicyKind::kQuest, .budget_tokens = 1, .digest = DigestKind::kCode2};
+  EXPECT_TRUE(o.Validate(kLayers, kHeads).ok());
+  EXPECT_EQ(o.ResolvedDigest(), DigestKind::kCuboidMax);
+  EXPECT_EQ(o.ResolvedCombine(), CombineKind::kMean);
+  o.combine = CombineKind::kMax;
+  EXPECT_EQ(o.ResolvedCombine(), CombineKind::kMax);
+  o.policy = KvPolicyKind::kArkvale;
+  o.combine = CombineKind::kAuto;
+  EXPECT_EQ(o.ResolvedCombine(), CombineKind::kSoftmaxPinned);
 }
 
 TEST(KvOptions, LargeBudgetsDoNotOverflow) {
@@ -72,7 +88,7 @@ TEST(KvOptions, NamesGoBothWays) {
     ASSERT_TRUE(kind.ok()) << name;
     EXPECT_EQ(DigestName(*kind), name);
   }
-  for (const auto* name : {"full", "arkvale"}) {
+  for (const auto* name : {"full", "arkvale", "quest"}) {
     const auto kind = ParseKvPolicy(name);
     ASSERT_TRUE(kind.ok()) << name;
     EXPECT_EQ(KvPolicyName(*kind), name);
@@ -90,7 +106,13 @@ TEST(KvOptions, NamedOptions) {
   EXPECT_EQ(o.combine, CombineKind::kMax);
   EXPECT_EQ(o.attend, AttendKind::kSelected);
   EXPECT_EQ(o.window_exit, WindowExit::kDrop);
-  EXPECT_TRUE(o.digest_f32);
+  EXPECT_EQ(o.digest_type, DigestType::kF32);
+  EXPECT_TRUE(SetKvOption(o, "digest-type", "q8").ok());
+  EXPECT_EQ(o.digest_type, DigestType::kQ8);
+  EXPECT_TRUE(SetKvOption(o, "code-scan", "two-stage").ok());
+  EXPECT_EQ(o.code_scan, CodeScan::kTwoStage);
+  EXPECT_TRUE(SetKvOption(o, "combine", "softmax-pinned").ok());
+  EXPECT_EQ(o.combine, CombineKind::kSoftmaxPinned);
   EXPECT_NE(SetKvOption(o, "attend", "some").message().find("resident, selected, all"), std::string::npos);
   EXPECT_EQ(o.attend, AttendKind::kSelected) << "a refused value changes nothing";
   EXPECT_NE(SetKvOption(o, "comb", "max").message().find("combine, attend, window-exit, digest-type"),

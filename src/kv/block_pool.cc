@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/check.h"
+#include "kv/grow.h"
 
 namespace arkvale {
 namespace {
@@ -26,6 +27,9 @@ Result<BlockPool> BlockPool::Make(const KvLayerShape& shape, DType dtype, ByteBu
 
 Result<BlockId> BlockPool::Allocate() {
   const bool reuse = !free_.empty();
+  // Room first: once the bytes are counted nothing may throw, and Release never may.
+  if (!reuse) GrowCapacity(refs_, static_cast<int64_t>(refs_.size()) + 1);
+  GrowCapacity(free_, static_cast<int64_t>(refs_.capacity()));
   if ((!reuse && static_cast<int64_t>(refs_.size()) >= max_blocks_) || !budget_->TryTake(block_bytes())) {
     return ResourceExhausted("KV cache is full: " + std::to_string(budget_->used() >> 20) + " MiB in use, limit " +
                              std::to_string(budget_->limit() >> 20) +

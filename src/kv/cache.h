@@ -5,12 +5,15 @@
 //   for each layer: Append, Attend     in layer order, once each
 //   Commit() or Abort()                the committed length moves only in Commit
 // After Abort tokens, pages and digests are as before Begin; only which pages are hot may differ. A failed Append or
-// Attend must be followed by Abort.
+// Attend must be followed by Abort. Where memory runs out a call returns ResourceExhausted and never throws; Commit,
+// and where RAM is read in place Abort, neither fail nor allocate.
 //
 // Rows of a batch lie sequence after sequence in the order of Begin, n_new rows each. A row's result depends only on
 // its own sequence: never on the rest of the batch, the chunking of the prefill or the number of threads.
 //
-// Threads: one thread at a time. Memory: blocks are allocated in Begin, counted against Limits and freed by Drop.
+// Threads: one thread at a time. Memory: blocks, tables and room for digests are taken in Begin and freed by Drop.
+// Limits: K and V blocks against host_limit_bytes; what a step can read, and digests, against hot_limit_bytes
+// (hot_bytes.h), both checked before anything changes.
 #pragma once
 
 #include <cstdint>
@@ -46,21 +49,30 @@ class KvCache {
     KvShape shape;
     TierConfig tier;               // where hot pages live; default: RAM read in place
     int64_t host_limit_bytes = 0;  // hard limit of K and V in RAM blocks; 0 = none
-    int64_t hot_limit_bytes = 0;   // hard limit of hot slots over all sequences, for tiers that move bytes; 0 = none
+    int64_t hot_limit_bytes = 0;   // hard limit of hot K, V and digests over all sequences (--kv-hot-mem); 0 = none
   };
 
   // `ctx` and what it points to must outlive the cache.
   static Result<std::unique_ptr<KvCache>> Make(Config config, const OpContext& ctx);
   ~KvCache();
 
-  // InvalidArgument where options do not fit the model; ResourceExhausted where hot slots are used up.
+  // InvalidArgument where options do not fit the model or the tier, or the budget is kAutoBudget; ResourceExhausted
+  // beyond the hot limit (slots count from the start), which is quoted.
   Result<SeqId> Create(const KvOptions& options);
   // A new sequence with the same tokens; blocks are shared until one of the two writes. With other options the pages
   // and digests are made anew and the end-of-prefill step runs with the last query seen.
   Result<SeqId> Fork(SeqId parent, const KvOptions& options);
+  // The same at an earlier depth: the fork holds the parent's first `n_tokens` tokens. No query of that depth is known,
+  // so under a budget sinks and the newest pages are resident until the next step or kPrefillLast chooses.
+  // InvalidArgument: n_tokens outside 0..n_tokens(parent), or a sliding-window layer that no longer holds the window of
+  // that depth.
+  Result<SeqId> ForkAt(SeqId parent, const KvOptions& options, int64_t n_tokens);
+  // The smallest depth from which every later depth of the sequence can be forked; -1 for an unknown sequence.
+  int64_t MinForkDepth(SeqId seq) const;
   Status Drop(SeqId seq);
 
-  // Each sequence at most once in a batch. ResourceExhausted leaves everything as it was.
+  // Each sequence at most once in a batch. ResourceExhausted (host limit, hot limit, memory) leaves everything as it
+  // was.
   Status Begin(std::span<const KvBatchItem> batch);
   // k: [rows, n_kv_heads * head_dim_k] post-RoPE, v: [rows, n_kv_heads * head_dim_v].
   Status Append(int32_t layer, const MatrixView& k, const MatrixView& v);

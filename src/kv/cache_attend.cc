@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/bad_alloc.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "kv/cache_impl.h"
@@ -60,6 +61,7 @@ Status KvCache::Impl::AttendPrefill(int32_t layer, const BatchRows& rows, const 
   return PrefillAttention(ctx, {.kv = view.kv(),
                                 .q_heads_per_kv_head = shape.q_per_kv(),
                                 .scale = shape.scale,
+                                .softcap = shape.softcap,
                                 .q_position0 = rows.seq->n_tokens,
                                 .window = shape.window,
                                 .q = Rows(q, rows),
@@ -80,6 +82,7 @@ Status KvCache::Impl::AttendPrefillMoving(int32_t layer, const BatchRows& rows, 
     return PrefillAttention(ctx, {.kv = pages.kv(),
                                   .q_heads_per_kv_head = shape.q_per_kv(),
                                   .scale = shape.scale,
+                                  .softcap = shape.softcap,
                                   .q_position0 = rows.seq->n_tokens,
                                   .q = Rows(q, rows),
                                   .out = to,
@@ -105,12 +108,12 @@ Status KvCache::Impl::MergeEvicted(int32_t layer, LayerState& state, const Atten
   part_lse.resize(heads);
   part_out.resize(heads * shape.head_dim_v);
   const AttentionRows part{rows.q, part_out.data(), part_lse.data()};
-  return state.pages->ForEachEvicted(
-      state.list, int64_t{state.pages->table().n_pages()} * state.pages->page_tokens(), part, [&](PagedView& pages) {
-        ARKVALE_RETURN_IF_ERROR(PagedAttention(ctx, pages.Args(shape.q_per_kv(), shape.scale)));
-        MergeState(heads, shape.head_dim_v, rows.out, rows.lse, part.out, part.lse);
-        return OkStatus();
-      });
+  return state.pages->ForEachEvicted(state.list, int64_t{state.pages->table().n_pages()} * state.pages->page_tokens(),
+                                     part, [&](PagedView& pages) {
+                                       ARKVALE_RETURN_IF_ERROR(PagedAttention(ctx, pages.Args(shape)));
+                                       MergeState(heads, shape.head_dim_v, rows.out, rows.lse, part.out, part.lse);
+                                       return OkStatus();
+                                     });
 }
 
 Status KvCache::Impl::AttendSteps(int32_t layer, const MatrixView& q, const MatrixView& out) {
@@ -133,7 +136,7 @@ Status KvCache::Impl::AttendSteps(int32_t layer, const MatrixView& q, const Matr
   }
   if (any_all) {
     const int64_t start = NowNs();
-    ARKVALE_RETURN_IF_ERROR(PagedAttention(ctx, view.Args(shape.q_per_kv(), shape.scale)));
+    ARKVALE_RETURN_IF_ERROR(PagedAttention(ctx, view.Args(shape)));
     timings.attention_ns += NowNs() - start;
   }
   for (const BatchRows& b : batch) {
@@ -143,26 +146,25 @@ Status KvCache::Impl::AttendSteps(int32_t layer, const MatrixView& q, const Matr
     if (state.pages->over_budget()) ARKVALE_RETURN_IF_ERROR(state.pages->SelectForStep(state.list, rows.q));
     const int64_t start = NowNs();
     view.Reset(state.pages->Layout());
-    state.pages->AddHotRows(state.list, rows, view);
+    state.pages->AddStepRows(state.list, rows, view);
     const int64_t listed = NowNs();
     timings.select_ns += listed - start;
-    ARKVALE_RETURN_IF_ERROR(PagedAttention(ctx, view.Args(shape.q_per_kv(), shape.scale)));
+    ARKVALE_RETURN_IF_ERROR(PagedAttention(ctx, view.Args(shape)));
     if (state.pages->attend() == AttendKind::kAll) ARKVALE_RETURN_IF_ERROR(MergeEvicted(layer, state, rows));
     timings.attention_ns += NowNs() - listed;
   }
   return OkStatus();
 }
 
-Status KvCache::Attend(int32_t layer, const MatrixView& q, const MatrixView& out) {
-  Impl& s = *impl_;
-  const KvLayerShape& shape = s.config.shape.layers[layer];
-  ARKVALE_CHECK(!s.batch.empty());
-  if (q.rows != s.n_rows || out.rows != s.n_rows || q.cols != int64_t{shape.n_q_heads} * shape.head_dim_k ||
+Status KvCache::Impl::Attend(int32_t layer, const MatrixView& q, const MatrixView& out) {
+  const KvLayerShape& shape = config.shape.layers[layer];
+  ARKVALE_CHECK(!batch.empty());
+  if (q.rows != n_rows || out.rows != n_rows || q.cols != int64_t{shape.n_q_heads} * shape.head_dim_k ||
       out.cols != int64_t{shape.n_q_heads} * shape.head_dim_v) {
     return InvalidArgument("Attend: q and out do not have the batch's rows and the layer's heads");
   }
   bool any_step = false;
-  for (const BatchRows& rows : s.batch) {
+  for (const BatchRows& rows : batch) {
     LayerState& state = rows.seq->layers[layer];
     if (shape.window == 0) {
       const float* last = q.row(rows.first + rows.n - 1);
@@ -173,14 +175,18 @@ Status KvCache::Attend(int32_t layer, const MatrixView& q, const MatrixView& out
       continue;
     }
     const int64_t start = NowNs();
-    const bool moving = state.pages != nullptr && s.mover != std::nullopt;
-    ARKVALE_RETURN_IF_ERROR(moving ? s.AttendPrefillMoving(layer, rows, q, out) : s.AttendPrefill(layer, rows, q, out));
-    s.timings.attention_ns += NowNs() - start;
+    const bool moving = state.pages != nullptr && mover != std::nullopt;
+    ARKVALE_RETURN_IF_ERROR(moving ? AttendPrefillMoving(layer, rows, q, out) : AttendPrefill(layer, rows, q, out));
+    timings.attention_ns += NowNs() - start;
     if (rows.phase == KvPhase::kPrefillLast && state.pages != nullptr) {
       ARKVALE_RETURN_IF_ERROR(state.pages->SelectAfterPrefill(state.list, state.pending_q.data()));
     }
   }
-  return any_step ? s.AttendSteps(layer, q, out) : OkStatus();
+  return any_step ? AttendSteps(layer, q, out) : OkStatus();
+}
+
+Status KvCache::Attend(int32_t layer, const MatrixView& q, const MatrixView& out) {
+  return CatchBadAlloc([&] { return impl_->Attend(layer, q, out); });
 }
 
 }  // namespace arkvale

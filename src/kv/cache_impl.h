@@ -1,6 +1,7 @@
-// State behind KvCache, shared by cache.cc (sequences, batches) and cache_attend.cc (attention). Nobody else's header.
+// State behind KvCache, shared by cache.cc (batches), cache_sequences.cc and cache_attend.cc. Nobody else's header.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <optional>
@@ -8,7 +9,9 @@
 
 #include "kv/block_list.h"
 #include "kv/block_pool.h"
+#include "kv/byte_budget.h"
 #include "kv/cache.h"
+#include "kv/hot_bytes.h"
 #include "kv/layer_pages.h"
 #include "kv/mover.h"
 #include "kv/paged_view.h"
@@ -22,7 +25,21 @@ struct LayerState {
   std::vector<float> pending_q;       // the same for the batch under way
 };
 
+// Owns its blocks and its share of the hot limit: both go back when it dies.
 struct Sequence {
+  Sequence(std::vector<BlockPool>& block_pools, ByteBudget& hot) : pools(block_pools), hot_budget(hot) {}
+  ~Sequence();
+  Sequence(const Sequence&) = delete;
+  Sequence& operator=(const Sequence&) = delete;
+
+  // Takes or gives back hot bytes so that they are those of n_tokens; false, with nothing changed, beyond the limit.
+  bool TakeHot(int64_t n_tokens);
+
+  std::vector<BlockPool>& pools;  // per layer
+  ByteBudget& hot_budget;
+  HotPlan hot_plan;
+  int64_t hot_taken = 0;
+
   int64_t n_tokens = 0;  // committed
   int64_t steps = 0;
   int64_t hot_peak = 0;
@@ -47,12 +64,22 @@ struct KvCache::Impl {
 
   LayerEnv Env(int32_t layer);
   Sequence* Find(SeqId id);
-  Result<std::unique_ptr<Sequence>> NewSequence(const KvOptions& options);
-  void ReleaseBlocks(Sequence& seq);
+  // With hot bytes for n_tokens, but without tokens.
+  Result<std::unique_ptr<Sequence>> NewSequence(const KvOptions& options, int64_t n_tokens);
+  SeqId Adopt(std::unique_ptr<Sequence> seq);
+  Status CheckForkDepth(const Sequence& parent, int64_t n_tokens) const;
+  Status ShareBlocks(Sequence& parent, int64_t n_tokens, Sequence& child);
+  Result<SeqId> ForkAt(SeqId parent, const KvOptions& options, int64_t n_tokens);
+  Status Drop(SeqId id);
+  Status Admit(std::span<const KvBatchItem> items);
   Status Reserve(Sequence& seq, int32_t n_new);
+  Status Append(int32_t layer, const MatrixView& k, const MatrixView& v);
+  Status Attend(int32_t layer, const MatrixView& q, const MatrixView& out);
   void ReleaseUncommitted(Sequence& seq);
+  int64_t TokenBytes(int32_t layer) const { return pools[layer].block_bytes() / kBlockTokens; }
   int64_t HotBytes(const Sequence& seq) const;
-  void UpdatePeak(Sequence& seq) const;
+  void UpdatePeak(Sequence& seq) const { seq.hot_peak = std::max(seq.hot_peak, HotBytes(seq)); }
+  Status HotFull(const Sequence& seq, int64_t n_tokens) const;
 
   Status AttendPrefill(int32_t layer, const BatchRows& rows, const MatrixView& q, const MatrixView& out);
   Status AttendPrefillMoving(int32_t layer, const BatchRows& rows, const MatrixView& q, const MatrixView& out);

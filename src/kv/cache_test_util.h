@@ -118,6 +118,7 @@ inline std::vector<double> DenseRow(const KvLayerShape& s, int layer, int seed, 
         score[t] += double{q[h * s.head_dim_k + d]} * F16ToF32(F32ToF16(keys[t][kv * s.head_dim_k + d]));
       }
       score[t] *= s.scale;
+      if (s.softcap > 0) score[t] = s.softcap * std::tanh(score[t] / s.softcap);
       top = std::max(top, score[t]);
     }
     for (double& x : score) sum += x = std::exp(x - top);

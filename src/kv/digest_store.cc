@@ -1,18 +1,41 @@
 #include "kv/digest_store.h"
 
-#include "ops/digest.h"
+#include "kv/grow.h"
 
 namespace arkvale {
 
-DigestStore::DigestStore(DigestKind kind, DType dtype, int32_t n_kv_heads, int32_t head_dim)
-    : kind_(kind),
-      dtype_(dtype),
-      digest_bytes_(DigestLength(kind, head_dim) * static_cast<int64_t>(DTypeBytes(dtype))),
-      heads_(n_kv_heads) {}
+DigestStore::DigestStore(const DigestLayout& layout, int32_t n_kv_heads) : layout_(layout), heads_(n_kv_heads) {}
+
+void DigestStore::Reserve(int64_t n) {
+  for (Head& head : heads_) {
+    GrowCapacity(head.vectors, n * layout_.vector_bytes);
+    for (int32_t p = 0; p < layout_.n_planes; ++p) GrowCapacity(head.planes[p], n * layout_.plane_bytes);
+  }
+}
 
 void DigestStore::Resize(int64_t n) {
+  Reserve(n);
+  for (Head& head : heads_) {
+    head.vectors.resize(n * layout_.vector_bytes);
+    for (int32_t p = 0; p < layout_.n_planes; ++p) head.planes[p].resize(n * layout_.plane_bytes);
+  }
   n_pages_ = n;
-  for (auto& head : heads_) head.resize(n * digest_bytes_);
+}
+
+DigestBuildItem DigestStore::BuildItem(int32_t kv_head, int64_t page, const void* keys) {
+  Head& head = heads_[kv_head];
+  DigestBuildItem item{.keys = keys, .vectors = head.vectors.data() + page * layout_.vector_bytes};
+  for (int32_t p = 0; p < layout_.n_planes; ++p) item.planes[p] = head.planes[p].data() + page * layout_.plane_bytes;
+  return item;
+}
+
+DigestScoreItem DigestStore::ScoreItem(int32_t kv_head, int64_t n_pages) const {
+  const Head& head = heads_[kv_head];
+  DigestScoreItem item;
+  item.vectors = head.vectors.data();
+  item.n_pages = n_pages;
+  for (int32_t p = 0; p < layout_.n_planes; ++p) item.planes[p] = head.planes[p].data();
+  return item;
 }
 
 }  // namespace arkvale

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "ops/top_k.h"
-
 namespace arkvale {
 namespace {
 
@@ -42,7 +40,8 @@ void PlanAround(const ResidencyInput& in, int32_t dropped, int32_t n_keep, Resid
   }
   left.erase(left.begin(), left.begin() + static_cast<int64_t>(n_selected));
   if (n_keep > 0 && static_cast<int32_t>(left.size()) > n_keep) {
-    const auto better = [&](int32_t a, int32_t b) { return RanksBefore(in.scores[a], a, in.scores[b], b); };
+    const PageRanking ranking{in.scores, in.shortlist};
+    const auto better = [&](int32_t a, int32_t b) { return ranking.Before(a, b); };
     std::nth_element(left.begin(), left.begin() + (n_keep - 1), left.end(), better);
     std::sort(left.begin() + n_keep, left.end());
   }
@@ -55,7 +54,7 @@ void PlanAround(const ResidencyInput& in, int32_t dropped, int32_t n_keep, Resid
 void PlanStep(const ResidencyInput& in, ResidencyPlan& plan) {
   const auto n_pages = static_cast<int32_t>(in.states.size());
   const PageBudget& b = in.budget;
-  SelectPages(in.scores, b.candidates_begin(), b.candidates_end(n_pages), b.topk, plan.selected);
+  SelectPages({in.scores, in.shortlist}, b.candidates_begin(), b.candidates_end(n_pages), b.topk, plan.selected);
   int32_t dropped = -1;
   if (in.page_opened && in.window_exit == WindowExit::kDrop) {
     const int32_t left_window = n_pages - 1 - b.window;
@@ -67,7 +66,7 @@ void PlanStep(const ResidencyInput& in, ResidencyPlan& plan) {
 void PlanAfterPrefill(const ResidencyInput& in, ResidencyPlan& plan) {
   const auto n_pages = static_cast<int32_t>(in.states.size());
   const PageBudget& b = in.budget;
-  SelectPages(in.scores, b.candidates_begin(), b.candidates_end(n_pages), b.places(), plan.selected);
+  SelectPages({in.scores, in.shortlist}, b.candidates_begin(), b.candidates_end(n_pages), b.places(), plan.selected);
   PlanAround(in, -1, 0, plan);
 }
 

@@ -47,8 +47,8 @@ class Example102 : public ::testing::TestWithParam<CombineCase> {};
 
 TEST_P(Example102, OneStepOfSixPages) {
   const CombineCase& c = GetParam();
-  std::vector<float> scores(5);
-  CombineScores(c.kind, kHeads, 2, 0.5f, scores);
+  std::vector<float> scores(5), scratch(5);
+  CombineScores({.kind = c.kind, .head_scores = kHeads, .n_heads = 2, .scale = 0.5f}, scores, scratch);
   for (int i = 0; i < 5; ++i) EXPECT_NEAR(scores[i], c.scores[i], 1e-6) << i;
   const auto states = Resident(6, {0, 1, 2, 4, 5});
   ResidencyPlan plan;

@@ -1,6 +1,8 @@
-// The second half of LayerPages: scoring, choosing and moving pages, and what attention gets to read.
+// The moving part of LayerPages: choosing and moving pages, and what attention gets to read.
 #include <algorithm>
+#include <numeric>
 
+#include "base/bad_alloc.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "kv/layer_pages.h"
@@ -40,12 +42,15 @@ Status LayerPages::FinishBackupOf(const BlockList& blocks, int32_t group, int32_
 
 void LayerPages::PollBackups() {
   // Only whole successes leave the list here; failures wait for somebody who needs the page and can report them.
-  const auto landed = [&](const Pending& p) {
-    if (!env_.mover->Done(p.copy) || !env_.mover->Wait(p.copy).ok()) return false;
-    table_.BackupDone(p.group, p.page);
-    return true;
-  };
-  backups_.erase(std::remove_if(backups_.begin(), backups_.end(), landed), backups_.end());
+  for (size_t i = 0; i < backups_.size();) {
+    const Pending p = backups_[i];
+    if (env_.mover->Done(p.copy) && env_.mover->Wait(p.copy).ok()) {
+      table_.BackupDone(p.group, p.page);
+      backups_.erase(backups_.begin() + static_cast<int64_t>(i));
+    } else {
+      ++i;
+    }
+  }
 }
 
 Status LayerPages::EvictPage(const BlockList& blocks, int32_t group, int32_t page) {
@@ -65,58 +70,28 @@ void LayerPages::StartRecall(const BlockList& blocks, int32_t group, int32_t pag
   }
   const SlotId slot = slots_.Acquire();
   ARKVALE_CHECK(slot.valid());
+  Mover::Copy copy;
+  try {
+    copy = env_.mover->Start(Mover::Direction::kRecall, SlotAddress(slot), BlockAddress(blocks, group, page), extent_);
+  } catch (const std::bad_alloc&) {
+    slots_.Release(slot);
+    throw;
+  }
   table_.BeginRecall(group, page, slot);
-  recalls_.push_back(
-      {group, page,
-       env_.mover->Start(Mover::Direction::kRecall, SlotAddress(slot), BlockAddress(blocks, group, page), extent_)});
+  recalls_.push_back({group, page, copy});
   table_.CountMoved(extent_.bytes());
 }
 
 Status LayerPages::FinishRecalls() {
   Status first_error;
   for (const Pending& p : recalls_) {
-    const Status status = env_.mover->Wait(p.copy);
+    Status status = CatchBadAlloc([&] { return env_.mover->Wait(p.copy); });
     const SlotId freed = table_.EndRecall(p.group, p.page, status.ok());
     if (freed.valid()) slots_.Release(freed);
-    if (!status.ok() && first_error.ok()) first_error = status;
+    if (!status.ok() && first_error.ok()) first_error = std::move(status);
   }
   recalls_.clear();
   return first_error;
-}
-
-// Scores pages [0, n_pages - 1) of every group into scratch->group_scores.
-Status LayerPages::Score(const float* q) {
-  const int64_t start = NowNs();
-  const int64_t n = table_.n_pages() - 1;
-  const int32_t per_kv = shape_.q_per_kv();
-  const bool sum = combine_ == CombineKind::kMean;  // linear in the split query: one combined query per kv head
-  KvScratch& s = *env_.scratch;
-  const int32_t rows_per_head = sum ? 1 : per_kv;
-  s.head_scores.resize(static_cast<size_t>(shape_.n_kv_heads) * rows_per_head * n);
-  s.group_scores.resize(static_cast<size_t>(n_groups()) * n);
-  s.score_items.clear();
-  for (int32_t head = 0; head < shape_.n_kv_heads; ++head) {
-    s.score_items.push_back({digests_.head(head), n, q + int64_t{head} * per_kv * shape_.head_dim_k,
-                             s.head_scores.data() + int64_t{head} * rows_per_head * n});
-  }
-  ARKVALE_RETURN_IF_ERROR(DigestScore(*env_.ctx, {.kind = digests_.kind(),
-                                                  .digest_dtype = digests_.dtype(),
-                                                  .head_dim = shape_.head_dim_k,
-                                                  .n_q_heads = per_kv,
-                                                  .sum_heads = sum,
-                                                  .items = s.score_items}));
-  const int64_t rows = int64_t{group_heads_} * rows_per_head;
-  for (int32_t g = 0; g < n_groups(); ++g) {
-    const std::span<float> out(s.group_scores.data() + g * n, n);
-    CombineScores(combine_, {s.head_scores.data() + g * rows * n, static_cast<size_t>(rows * n)},
-                  static_cast<int32_t>(rows), shape_.scale, out);
-    // Head sums became a mean over kv heads; the query heads of each are still a plain sum.
-    if (sum && per_kv > 1) {
-      for (float& x : out) x /= static_cast<float>(per_kv);
-    }
-  }
-  env_.timings->estimate_ns += NowNs() - start;
-  return OkStatus();
 }
 
 // Evictions first: they free the slots that recalls take.
@@ -127,46 +102,62 @@ Status LayerPages::ApplyPlan(const BlockList& blocks, int32_t group) {
   return OkStatus();
 }
 
+// Chooses by the scores of the scratch and starts the moves, group by group.
+Status LayerPages::PlanGroups(const BlockList& blocks, bool step) {
+  const int32_t n_pages = table_.n_pages();
+  const size_t n = n_pages - 1;
+  KvScratch& s = *env_.scratch;
+  ResidencyPlan& plan = s.plan;
+  const bool keep_selected = ReadsSelectedOnly() || audit_every_ > 0;
+  for (int32_t g = 0; g < n_groups(); ++g) {
+    const ResidencyInput in{
+        .budget = budget_,
+        .states = table_.states(g),
+        .scores = {s.group_scores.data() + g * n, n},
+        .shortlist =
+            std::span<const uint8_t>(s.shortlist).subspan(s.shortlist.empty() ? 0 : g * n, s.shortlist.empty() ? 0 : n),
+        .window_exit = window_exit_,
+        .page_opened = page_opened_};
+    if (!step) {
+      PlanAfterPrefill(in, plan);
+    } else if (budget_.evicts) {
+      PlanStep(in, plan);
+    } else {
+      SelectPages({in.scores, in.shortlist}, budget_.candidates_begin(), budget_.candidates_end(n_pages), budget_.topk,
+                  plan.selected);
+    }
+    if (step) {
+      table_.CountSelection(static_cast<int64_t>(plan.selected.size()));
+      if (keep_selected) {
+        selected_[g].assign(plan.selected.begin(), plan.selected.end());
+        std::sort(selected_[g].begin(), selected_[g].end());
+      }
+    }
+    if (budget_.evicts) ARKVALE_RETURN_IF_ERROR(ApplyPlan(blocks, g));
+  }
+  return OkStatus();
+}
+
 Status LayerPages::SelectForStep(const BlockList& blocks, const float* q) {
   PollBackups();
-  ARKVALE_RETURN_IF_ERROR(Score(q));
+  ARKVALE_RETURN_IF_ERROR(Score(blocks, q));
   const int64_t start = NowNs();
-  const size_t n = table_.n_pages() - 1;
-  Status status;
-  for (int32_t g = 0; g < n_groups() && status.ok(); ++g) {
-    ResidencyPlan& plan = env_.scratch->plan;
-    PlanStep({.budget = budget_,
-              .states = table_.states(g),
-              .scores = {env_.scratch->group_scores.data() + g * n, n},
-              .window_exit = window_exit_,
-              .page_opened = page_opened_},
-             plan);
-    table_.CountSelection(static_cast<int64_t>(plan.selected.size()));
-    if (attend_ == AttendKind::kSelected) {
-      selected_[g].assign(plan.selected.begin(), plan.selected.end());
-      std::sort(selected_[g].begin(), selected_[g].end());
-    }
-    status = ApplyPlan(blocks, g);
-  }
+  Status status = CatchBadAlloc([&] { return PlanGroups(blocks, /*step=*/true); });
   const int64_t planned = NowNs();
   env_.timings->select_ns += planned - start;
-  const Status recalled = FinishRecalls();
+  Status recalled = FinishRecalls();  // also what was started before a failure
   env_.timings->recall_ns += NowNs() - planned;
-  return status.ok() ? recalled : status;
+  if (status.ok()) status = std::move(recalled);
+  ++scored_steps_;
+  if (status.ok() && audit_every_ > 0 && scored_steps_ % audit_every_ == 0) return Audit(blocks, q);
+  return status;
 }
 
 Status LayerPages::SelectAfterPrefill(const BlockList& blocks, const float* q) {
-  if (!over_budget()) return OkStatus();
-  ARKVALE_RETURN_IF_ERROR(Score(q));
-  const size_t n = table_.n_pages() - 1;
-  Status status;
-  for (int32_t g = 0; g < n_groups() && status.ok(); ++g) {
-    PlanAfterPrefill(
-        {.budget = budget_, .states = table_.states(g), .scores = {env_.scratch->group_scores.data() + g * n, n}},
-        env_.scratch->plan);
-    status = ApplyPlan(blocks, g);
-  }
-  const Status recalled = FinishRecalls();
+  if (!over_budget() || !budget_.evicts) return OkStatus();
+  ARKVALE_RETURN_IF_ERROR(Score(blocks, q));
+  Status status = CatchBadAlloc([&] { return PlanGroups(blocks, /*step=*/false); });
+  Status recalled = FinishRecalls();
   return status.ok() ? recalled : status;
 }
 
@@ -191,6 +182,40 @@ PagedKv LayerPages::Layout() const {
   return kv;
 }
 
+int32_t LayerPages::ViewId(const BlockList& blocks, int32_t group, int32_t page) const {
+  return in_place() ? blocks.PageId(page, page_tokens_) : table_.slot(group, page).value();
+}
+
+// Tokens of a page: all but the last one's are full.
+int32_t LayerPages::LastTokens(int32_t page) const {
+  return static_cast<int32_t>(std::min<int64_t>(page_tokens_, n_tokens_ - int64_t{page} * page_tokens_));
+}
+
+bool LayerPages::ReadsSelectedOnly() const {
+  return attend_ == AttendKind::kSelected || (attend_ == AttendKind::kResident && !budget_.evicts);
+}
+
+template <typename Visit>
+void LayerPages::ForEachStepPage(int32_t group, const Visit& visit) const {
+  const int32_t n_pages = table_.n_pages(group);
+  const bool only_selected = over_budget() && ReadsSelectedOnly();
+  const auto& selected = selected_[group];
+  size_t next = 0;
+  for (int32_t page = 0; page < n_pages; ++page) {
+    if (!IsHot(table_.state(group, page))) continue;
+    if (only_selected && page >= budget_.candidates_begin() && page < budget_.candidates_end(n_pages)) {
+      while (next < selected.size() && selected[next] < page) ++next;
+      if (next == selected.size() || selected[next] != page) continue;
+    }
+    visit(page);
+  }
+}
+
+void LayerPages::StepPages(int32_t group, std::span<uint8_t> attended) const {
+  std::fill(attended.begin(), attended.end(), uint8_t{0});
+  ForEachStepPage(group, [&](int32_t page) { attended[page] = 1; });
+}
+
 void LayerPages::BeginGroupRow(int32_t group, const AttentionRows& rows, PagedView& view) const {
   const int64_t head = int64_t{group} * group_heads_ * shape_.q_per_kv();
   view.BeginRow(in_place() ? group * group_heads_ : 0, rows.q == nullptr ? nullptr : rows.q + head * shape_.head_dim_k,
@@ -199,78 +224,94 @@ void LayerPages::BeginGroupRow(int32_t group, const AttentionRows& rows, PagedVi
 }
 
 void LayerPages::AddHotRows(const BlockList& blocks, const AttentionRows& rows, PagedView& view) const {
-  const auto last_tokens = static_cast<int32_t>((n_tokens_ - 1) % page_tokens_) + 1;
   for (int32_t g = 0; g < n_groups(); ++g) {
     BeginGroupRow(g, rows, view);
-    const int32_t n_pages = table_.n_pages(g);
-    const bool only_selected = attend_ == AttendKind::kSelected && over_budget();
-    size_t next = 0;
-    const auto& selected = selected_[g];
-    for (int32_t page = 0; page < n_pages; ++page) {
-      if (!IsHot(table_.state(g, page))) continue;
-      if (only_selected && page >= budget_.sinks && page < budget_.candidates_end(n_pages)) {
-        while (next < selected.size() && selected[next] < page) ++next;
-        if (next == selected.size() || selected[next] != page) continue;
-      }
-      view.AddPage(in_place() ? blocks.PageId(page, page_tokens_) : table_.slot(g, page).value(),
-                   int64_t{page} * page_tokens_);
+    for (int32_t page = 0; page < table_.n_pages(g); ++page) {
+      if (IsHot(table_.state(g, page))) view.AddPage(ViewId(blocks, g, page), int64_t{page} * page_tokens_);
     }
-    view.EndRow(last_tokens);
+    view.EndRow(LastTokens(table_.n_pages(g) - 1));
+  }
+}
+
+void LayerPages::AddStepRows(const BlockList& blocks, const AttentionRows& rows, PagedView& view) const {
+  for (int32_t g = 0; g < n_groups(); ++g) {
+    BeginGroupRow(g, rows, view);
+    ForEachStepPage(g, [&](int32_t page) { view.AddPage(ViewId(blocks, g, page), int64_t{page} * page_tokens_); });
+    view.EndRow(LastTokens(table_.n_pages(g) - 1));
   }
 }
 
 Status LayerPages::ForEachEvicted(const BlockList& blocks, int64_t end_position, const AttentionRows& rows,
                                   const std::function<Status(PagedView&)>& attend) {
-  PagedView view;
   const auto end_page =
       static_cast<int32_t>(std::min<int64_t>(table_.n_pages(), (end_position + page_tokens_ - 1) / page_tokens_));
-  const auto next_evicted = [&](int32_t g, int32_t page) {
-    while (page < end_page && table_.state(g, page) != PageState::kEvicted) ++page;
-    return page;
-  };
-  if (in_place()) {
-    view.Reset(Layout());
-    for (int32_t g = 0; g < n_groups(); ++g) {
-      BeginGroupRow(g, rows, view);
-      for (int32_t page = next_evicted(g, 0); page < end_page; page = next_evicted(g, page + 1)) {
-        view.AddPage(blocks.PageId(page, page_tokens_), int64_t{page} * page_tokens_);
-        table_.CountStreamed(1);
-      }
-      view.EndRow(page_tokens_);
-    }
-    return attend(view);
+  if (!in_place()) {
+    std::vector<int32_t> pages(end_page);
+    std::iota(pages.begin(), pages.end(), 0);
+    return StreamEvicted(
+        blocks, pages, [&](int32_t g, PagedView& view) { BeginGroupRow(g, rows, view); }, attend);
   }
-  std::vector<int32_t> at(n_groups());
-  std::vector<SlotId> staging(n_groups());
+  PagedView view;
+  view.Reset(Layout());
+  for (int32_t g = 0; g < n_groups(); ++g) {
+    BeginGroupRow(g, rows, view);
+    for (int32_t page = 0; page < end_page; ++page) {
+      if (table_.state(g, page) != PageState::kEvicted) continue;
+      view.AddPage(ViewId(blocks, g, page), int64_t{page} * page_tokens_);
+      table_.CountStreamed(1);
+    }
+    view.EndRow(page_tokens_);
+  }
+  return attend(view);
+}
+
+// Takes those of `pages` (ascending) that are evicted through a staging slot per group, one page per group and call.
+Status LayerPages::StreamEvicted(const BlockList& blocks, std::span<const int32_t> pages, const BeginRow& begin_row,
+                                 const std::function<Status(PagedView&)>& attend) {
+  const auto next_evicted = [&](int32_t g, size_t i) {
+    while (i < pages.size() && table_.state(g, pages[i]) != PageState::kEvicted) ++i;
+    return i;
+  };
+  PagedView view;
+  std::vector<size_t> at(n_groups());
+  std::vector<Mover::Copy> copies;
+  copies.reserve(n_groups());
+  // Whatever happens, no copy may still write to a staging slot when it is given back.
+  struct Staging {
+    LayerPages* layer;
+    std::vector<Mover::Copy>* copies;
+    std::vector<SlotId> slots;
+    ~Staging() {
+      for (const Mover::Copy& copy : *copies) (void)CatchBadAlloc([&] { return layer->env_.mover->Wait(copy); });
+      for (const SlotId slot : slots) layer->slots_.Release(slot);
+    }
+  } staging{this, &copies, {}};
+  staging.slots.reserve(n_groups());
   for (int32_t g = 0; g < n_groups(); ++g) {
     at[g] = next_evicted(g, 0);
-    staging[g] = slots_.Acquire();
-    ARKVALE_CHECK(staging[g].valid());
+    staging.slots.push_back(slots_.Acquire());
+    ARKVALE_CHECK(staging.slots[g].valid());
   }
-  Status status;
-  while (status.ok() && std::any_of(at.begin(), at.end(), [&](int32_t page) { return page < end_page; })) {
+  while (std::any_of(at.begin(), at.end(), [&](size_t i) { return i < pages.size(); })) {
     view.Reset(Layout());
-    std::vector<Mover::Copy> copies;
+    copies.clear();
     for (int32_t g = 0; g < n_groups(); ++g) {
-      BeginGroupRow(g, rows, view);
-      if (at[g] < end_page) {
-        copies.push_back(env_.mover->Start(Mover::Direction::kRecall, SlotAddress(staging[g]),
-                                           BlockAddress(blocks, g, at[g]), extent_));
+      begin_row(g, view);
+      if (at[g] < pages.size()) {
+        const int32_t page = pages[at[g]];
+        copies.push_back(env_.mover->Start(Mover::Direction::kRecall, SlotAddress(staging.slots[g]),
+                                           BlockAddress(blocks, g, page), extent_));
         table_.CountMoved(extent_.bytes());
         table_.CountStreamed(1);
-        view.AddPage(staging[g].value(), int64_t{at[g]} * page_tokens_);
+        view.AddPage(staging.slots[g].value(), int64_t{page} * page_tokens_);
         at[g] = next_evicted(g, at[g] + 1);
       }
       view.EndRow(page_tokens_);
     }
-    for (const Mover::Copy& copy : copies) {
-      const Status waited = env_.mover->Wait(copy);
-      if (status.ok()) status = waited;
-    }
-    if (status.ok()) status = attend(view);
+    for (const Mover::Copy& copy : copies) ARKVALE_RETURN_IF_ERROR(env_.mover->Wait(copy));
+    ARKVALE_RETURN_IF_ERROR(attend(view));
   }
-  for (const SlotId slot : staging) slots_.Release(slot);
-  return status;
+  return OkStatus();
 }
 
 }  // namespace arkvale

@@ -2,8 +2,9 @@
 
 #include <algorithm>
 
+#include "base/bad_alloc.h"
 #include "base/check.h"
-#include "base/clock.h"
+#include "kv/hot_bytes.h"
 #include "ops/convert.h"
 
 namespace arkvale {
@@ -18,37 +19,51 @@ PageExtent MakeExtent(const KvLayerShape& shape, const KvOptions& o) {
 }
 }  // namespace
 
-LayerPages::LayerPages(const LayerEnv& env, const KvLayerShape& shape, const KvOptions& o, const PageBudget& budget)
+LayerPages::LayerPages(const LayerEnv& env, const KvLayerShape& shape, const KvOptions& o, const PageBudget& budget,
+                       const DigestLayout& layout)
     : env_(env),
       shape_(shape),
       budget_(budget),
       page_tokens_(o.page_tokens),
       group_heads_(o.group_heads),
-      combine_(o.combine),
+      digest_(o.ResolvedDigest()),
+      digest_type_(o.digest_type),
+      code_scan_(o.code_scan),
+      combine_(o.ResolvedCombine()),
       attend_(o.attend),
       window_exit_(o.window_exit),
+      audit_every_(o.audit_every),
       extent_(MakeExtent(shape, o)),
       table_(shape.n_kv_heads / o.group_heads, extent_.bytes()),
-      digests_(o.digest, o.digest_f32 ? DType::kF32 : DType::kF16, shape.n_kv_heads, shape.head_dim_k),
+      digests_(layout, shape.n_kv_heads),
       selected_(shape.n_kv_heads / o.group_heads) {}
 
 Result<std::unique_ptr<LayerPages>> LayerPages::Make(const LayerEnv& env, const KvLayerShape& shape,
                                                      const KvOptions& options, const PageBudget& budget) {
-  std::unique_ptr<LayerPages> layer(new LayerPages(env, shape, options, budget));
+  ARKVALE_ASSIGN_OR_RETURN(const DigestLayout layout, MakeDigestLayout(options.ResolvedDigest(), options.digest_type,
+                                                                       options.page_tokens, shape.head_dim_k));
+  std::unique_ptr<LayerPages> layer(new LayerPages(env, shape, options, budget, layout));
   if (!layer->in_place()) {
-    // Per group: B slots, one spare for the page that opens before a victim is known, one to stage evicted pages.
-    const int32_t n_slots = layer->n_groups() * (budget.pages + 2);
+    const int32_t n_slots = layer->n_groups() * SlotsPerGroup(budget);
     const PageExtent& e = layer->extent_;
-    ARKVALE_ASSIGN_OR_RETURN(layer->slots_, SlotPool::Make(*env.hot_device, n_slots, e.heads * e.k_bytes,
-                                                           e.heads * e.v_bytes, env.hot_budget));
+    ARKVALE_ASSIGN_OR_RETURN(layer->slots_,
+                             SlotPool::Make(*env.hot_device, n_slots, e.heads * e.k_bytes, e.heads * e.v_bytes));
+    layer->backups_.reserve(n_slots);
+    layer->recalls_.reserve(n_slots);
   }
   return layer;
 }
 
 LayerPages::~LayerPages() {
   // Copies under way still read or write our memory.
-  for (const Pending& p : backups_) (void)env_.mover->Wait(p.copy);
-  for (const Pending& p : recalls_) (void)env_.mover->Wait(p.copy);
+  const auto wait = [&](const Pending& p) { return env_.mover->Wait(p.copy); };
+  for (const Pending& p : backups_) (void)CatchBadAlloc([&] { return wait(p); });
+  for (const Pending& p : recalls_) (void)CatchBadAlloc([&] { return wait(p); });
+}
+
+void LayerPages::Reserve(int64_t n_tokens) {
+  table_.Reserve((n_tokens + page_tokens_ - 1) / page_tokens_);
+  digests_.Reserve(n_tokens / page_tokens_);
 }
 
 int64_t LayerPages::hot_bytes() const { return in_place() ? table_.hot_bytes() : slots_.bytes(); }
@@ -125,8 +140,8 @@ Status LayerPages::OpenPage(const BlockList& blocks, int32_t group) {
 Status LayerPages::FillPage(const BlockList& blocks, int32_t page) {
   ARKVALE_RETURN_IF_ERROR(BuildDigests(blocks, page, page + 1));
   for (int32_t g = 0; g < n_groups(); ++g) {
+    StartBackup(blocks, g, page);  // first, for it may fail: a page that is backing up has a copy under way
     table_.Fill(g, page);
-    StartBackup(blocks, g, page);
   }
   return OkStatus();
 }
@@ -141,12 +156,12 @@ Status LayerPages::BuildDigests(const BlockList& blocks, int32_t first_page, int
       const int32_t g = head / group_heads_, j = head % group_heads_;
       const bool hot_slot = !in_place() && page < table_.n_pages(g) && IsHot(table_.state(g, page));
       const PageAddress from = hot_slot ? SlotAddress(table_.slot(g, page)) : BlockAddress(blocks, g, page);
-      items.push_back({from.k + j * from.k_head_stride, digests_.page(head, page)});
+      items.push_back(digests_.BuildItem(head, page, from.k + j * from.k_head_stride));
     }
   }
-  return DigestBuild(*env_.ctx, {.kind = digests_.kind(),
+  return DigestBuild(*env_.ctx, {.kind = digest_,
                                  .key_dtype = kKvType,
-                                 .digest_dtype = digests_.dtype(),
+                                 .type = digest_type_,
                                  .page_tokens = page_tokens_,
                                  .head_dim = shape_.head_dim_k,
                                  .items = items});
@@ -182,6 +197,7 @@ Status LayerPages::Truncate(const BlockList& blocks, int64_t n_tokens) {
 
 Status LayerPages::Adopt(const BlockList& blocks, int64_t n_tokens, const float* q) {
   ARKVALE_CHECK(n_tokens_ == 0);
+  Reserve(n_tokens);
   n_tokens_ = n_tokens;
   const auto full = static_cast<int32_t>(n_tokens / page_tokens_);
   const auto n_pages = static_cast<int32_t>((n_tokens + page_tokens_ - 1) / page_tokens_);
@@ -205,10 +221,21 @@ Status LayerPages::Adopt(const BlockList& blocks, int64_t n_tokens, const float*
     table_.CountMoved(extent_.bytes());
   }
   ARKVALE_RETURN_IF_ERROR(BuildDigests(blocks, 0, full));
+  page_opened_ = false;
   if (over_budget() && q != nullptr) return SelectAfterPrefill(blocks, q);
-  if (in_place()) return OkStatus();
+  return AdoptByPageOrder(blocks);
+}
+
+// All pages, or under a budget that is too small the sinks and the newest.
+Status LayerPages::AdoptByPageOrder(const BlockList& blocks) {
+  const int32_t n_pages = table_.n_pages();
+  const int32_t newest = over_budget() ? n_pages - (budget_.pages - budget_.sinks) : 0;
   for (int32_t g = 0; g < n_groups(); ++g) {
-    for (int32_t page = std::max(0, full - budget_.pages + 1); page < full; ++page) StartRecall(blocks, g, page);
+    for (int32_t page = 0; page < n_pages; ++page) {
+      const bool resident = page < budget_.sinks || page >= newest || !budget_.evicts;
+      if (resident && !IsHot(table_.state(g, page))) StartRecall(blocks, g, page);
+      if (!resident && IsHot(table_.state(g, page))) ARKVALE_RETURN_IF_ERROR(EvictPage(blocks, g, page));
+    }
   }
   return FinishRecalls();
 }

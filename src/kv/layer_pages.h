@@ -33,10 +33,21 @@ namespace arkvale {
 // Scratch of a cache, shared by its layers: contents do not survive a call.
 struct KvScratch {
   std::vector<float> head_scores;
-  std::vector<float> group_scores;  // [n_groups, n_pages]
+  std::vector<float> group_scores;       // [n_groups, n_pages]
+  std::vector<float> second_scores;      // the same, of the second stage
+  std::vector<uint8_t> shortlist;        // [n_groups, n_pages] (PageRanking), or empty
+  std::vector<int32_t> shortlist_pages;  // the same as ascending pages, equally many per group
   std::vector<DigestScoreItem> score_items;
   std::vector<DigestBuildItem> build_items;
   ResidencyPlan plan;
+
+  // Exact scores of `pages` (ascending): [n_q_heads, pages].
+  std::vector<int32_t> pages;
+  std::vector<float> exact_max, exact_lse, part_max, part_lse;
+  std::vector<float> pinned_lse;  // [n_q_heads]
+  std::vector<float> true_scores;
+  std::vector<uint8_t> attended;
+  PagedView view;
 };
 
 // What a layer needs from its cache; everything outlives it.
@@ -45,7 +56,6 @@ struct LayerEnv {
   BlockPool* pool = nullptr;
   Device* hot_device = nullptr;  // null: RAM is read in place
   Mover* mover = nullptr;        // null exactly when hot_device is
-  ByteBudget* hot_budget = nullptr;
   KvScratch* scratch = nullptr;
   KvTimings* timings = nullptr;
 };
@@ -59,27 +69,36 @@ struct AttentionRows {
 
 class LayerPages {
  public:
-  // `budget.pages` > 0. ResourceExhausted when the hot slots do not fit.
+  // `budget.pages` > 0. ResourceExhausted when the hot device has no memory for the slots; the limit on hot bytes is
+  // the caller's business. Every call may throw std::bad_alloc, and is then undone like a failure.
   static Result<std::unique_ptr<LayerPages>> Make(const LayerEnv& env, const KvLayerShape& shape,
                                                   const KvOptions& options, const PageBudget& budget);
   ~LayerPages();
 
-  // Stores rows for positions position0... and opens, fills, digests and backs up pages.
+  // Memory for the tables and digests of n_tokens tokens: Append up to there and Truncate allocate nothing that they
+  // keep.
+  void Reserve(int64_t n_tokens);
+  // Stores rows for positions position0... and opens, fills, digests and backs up pages. Truncate undoes a failure.
   Status Append(const BlockList& blocks, int64_t position0, const MatrixView& k, const MatrixView& v);
   // One decode step with more than B pages: score, select, evict, recall. q: [n_q_heads, head_dim_k]. Returns with all
-  // recalled pages readable. Unavailable when a copy failed; the table is then consistent, the step must be aborted.
+  // recalled pages readable. Unavailable when a copy failed, ResourceExhausted when memory did; the table is then
+  // consistent, the step must be aborted.
   Status SelectForStep(const BlockList& blocks, const float* q);
-  // The end of a prefill: residency is chosen by the last token's query.
+  // The end of a prefill: residency is chosen by the last token's query. Errors as above.
   Status SelectAfterPrefill(const BlockList& blocks, const float* q);
-  // Back to `n_tokens`, which is not more than was appended: the undo of a batch.
+  // Back to `n_tokens`, which is not more than was appended: the undo of a batch. Where RAM is read in place it neither
+  // fails nor allocates.
   Status Truncate(const BlockList& blocks, int64_t n_tokens);
-  // Makes the pages of `n_tokens` tokens that already lie in `blocks` (a fork); q as above, or null if none was seen.
+  // Makes the pages of `n_tokens` tokens that already lie in `blocks` (a fork); q as above, or null if none is known:
+  // then sinks and the newest pages are resident, as a prefill leaves them where there are few slots.
   Status Adopt(const BlockList& blocks, int64_t n_tokens, const float* q);
   // Writes the filling page to its block and waits for every backup, so that the blocks hold all tokens.
   Status FlushToBlocks(const BlockList& blocks, int64_t n_tokens);
 
-  // What attention reads now, one row per group.
+  // Rows of every hot page, one row per group.
   void AddHotRows(const BlockList& blocks, const AttentionRows& rows, PagedView& view) const;
+  // Rows of what a step attends to: every hot page, or the pinned and selected ones only.
+  void AddStepRows(const BlockList& blocks, const AttentionRows& rows, PagedView& view) const;
   PagedKv Layout() const;
   // Calls `attend` with views of all evicted pages whose first position is < end_position, one row per group; where
   // bytes move they pass through staging slots, a page per group and call.
@@ -90,6 +109,7 @@ class LayerPages {
   AttendKind attend() const { return attend_; }
   int32_t page_tokens() const { return page_tokens_; }
   const PageTable& table() const { return table_; }
+  const KvAudit& audit() const { return audit_; }
   int64_t digest_bytes() const { return digests_.bytes(); }
   int64_t hot_bytes() const;
 
@@ -98,7 +118,10 @@ class LayerPages {
     int32_t group, page;
     Mover::Copy copy;
   };
-  LayerPages(const LayerEnv& env, const KvLayerShape& shape, const KvOptions& options, const PageBudget& budget);
+  using BeginRow = std::function<void(int32_t group, PagedView&)>;
+
+  LayerPages(const LayerEnv& env, const KvLayerShape& shape, const KvOptions& options, const PageBudget& budget,
+             const DigestLayout& layout);
 
   bool in_place() const { return env_.mover == nullptr; }
   int32_t n_groups() const { return table_.n_groups(); }
@@ -108,6 +131,9 @@ class LayerPages {
   Status OpenPage(const BlockList& blocks, int32_t group);
   Status FillPage(const BlockList& blocks, int32_t page);
   Status BuildDigests(const BlockList& blocks, int32_t first_page, int32_t end_page);
+  Status AdoptByPageOrder(const BlockList& blocks);
+
+  // layer_moves.cc
   void StartBackup(const BlockList& blocks, int32_t group, int32_t page);
   Status FinishBackup(const BlockList& blocks, size_t pending);
   Status FinishBackupOf(const BlockList& blocks, int32_t group, int32_t page);
@@ -115,27 +141,53 @@ class LayerPages {
   Status EvictPage(const BlockList& blocks, int32_t group, int32_t page);
   void StartRecall(const BlockList& blocks, int32_t group, int32_t page);
   Status FinishRecalls();
-  void BeginGroupRow(int32_t group, const AttentionRows& rows, PagedView& view) const;
-  Status Score(const float* q);
+  Status PlanGroups(const BlockList& blocks, bool step);
   Status ApplyPlan(const BlockList& blocks, int32_t group);
+  int32_t LastTokens(int32_t page) const;
+  bool ReadsSelectedOnly() const;
+  template <typename Visit>
+  void ForEachStepPage(int32_t group, const Visit& visit) const;
+  void StepPages(int32_t group, std::span<uint8_t> attended) const;  // 1 where a step reads the page
+  int32_t ViewId(const BlockList& blocks, int32_t group, int32_t page) const;
+  void BeginGroupRow(int32_t group, const AttentionRows& rows, PagedView& view) const;
+  Status StreamEvicted(const BlockList& blocks, std::span<const int32_t> pages, const BeginRow& begin_row,
+                       const std::function<Status(PagedView&)>& attend);
+
+  // layer_scores.cc
+  Status Score(const BlockList& blocks, const float* q);
+  Status ScoreDigests(const float* q, int32_t n_planes, int64_t shortlist_size);
+  void CombineGroups(std::span<float> out) const;
+  void CombineGroup(int32_t group, std::span<float> out, std::span<float> scratch) const;
+  void MakeShortlist(int32_t size);
+  Status ScorePinned(const BlockList& blocks, const float* q);
+  Status ScoreExactly(const BlockList& blocks, const float* q, bool want_max);
+  Status Audit(const BlockList& blocks, const float* q);
+  bool sums_heads() const;
+  int32_t rows_per_head() const { return sums_heads() ? 1 : shape_.q_per_kv(); }
 
   const LayerEnv env_;
   const KvLayerShape shape_;
   const PageBudget budget_;
   const int32_t page_tokens_;
   const int32_t group_heads_;
+  const DigestKind digest_;
+  const DigestType digest_type_;
+  const CodeScan code_scan_;
   const CombineKind combine_;
   const AttendKind attend_;
   const WindowExit window_exit_;
+  const int32_t audit_every_;
   const PageExtent extent_;
 
   PageTable table_;
   DigestStore digests_;
   SlotPool slots_;                              // empty in place
-  std::vector<Pending> backups_, recalls_;      // copies under way
-  std::vector<std::vector<int32_t>> selected_;  // per group, sorted: S of the last selection (kSelected only)
-  int64_t n_tokens_ = 0;                        // appended
-  bool page_opened_ = false;                    // by the last Append
+  std::vector<Pending> backups_, recalls_;      // copies under way; never more than there are slots
+  std::vector<std::vector<int32_t>> selected_;  // per group, sorted: S of the last selection, where somebody reads it
+  KvAudit audit_;
+  int64_t scored_steps_ = 0;
+  int64_t n_tokens_ = 0;      // appended
+  bool page_opened_ = false;  // by the last Append
 };
 
 }  // namespace arkvale

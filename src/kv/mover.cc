@@ -10,10 +10,15 @@ Mover::Copy Mover::Start(Direction direction, const PageAddress& dst, const Page
                          const PageExtent& extent) {
   Stream& s = stream(direction);
   CopyRange range;
-  for (int32_t h = 0; h < extent.heads; ++h) {
-    const uint64_t k = s.CopyAsync(dst.k + h * dst.k_head_stride, src.k + h * src.k_head_stride, extent.k_bytes);
-    range.last = s.CopyAsync(dst.v + h * dst.v_head_stride, src.v + h * src.v_head_stride, extent.v_bytes);
-    if (h == 0) range.first = k;
+  try {
+    for (int32_t h = 0; h < extent.heads; ++h) {
+      range.last = s.CopyAsync(dst.k + h * dst.k_head_stride, src.k + h * src.k_head_stride, extent.k_bytes);
+      if (h == 0) range.first = range.last;
+      range.last = s.CopyAsync(dst.v + h * dst.v_head_stride, src.v + h * src.v_head_stride, extent.v_bytes);
+    }
+  } catch (...) {
+    (void)s.Wait(range);  // no copy that nobody knows of may run later
+    throw;
   }
   return {direction, range};
 }

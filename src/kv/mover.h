@@ -41,6 +41,7 @@ class Mover {
 
   explicit Mover(Device& hot_device);
 
+  // Throws std::bad_alloc where a stream cannot queue; nothing is under way then.
   Copy Start(Direction direction, const PageAddress& dst, const PageAddress& src, const PageExtent& extent);
   // Unavailable when it failed: start it again.
   Status Wait(const Copy& copy);

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "kv/grow.h"
 
 namespace arkvale {
 
@@ -19,6 +20,13 @@ void PageTable::Move(int32_t group, int32_t page, PageState from, PageState to) 
   ARKVALE_CHECK(g.states[page] == from);
   g.states[page] = to;
   g.n_hot += static_cast<int>(IsHot(to)) - static_cast<int>(IsHot(from));
+}
+
+void PageTable::Reserve(int64_t n) {
+  for (Group& g : groups_) {
+    GrowCapacity(g.states, n);
+    GrowCapacity(g.slots, n);
+  }
 }
 
 int32_t PageTable::Open(int32_t group, SlotId slot) {

@@ -39,6 +39,8 @@ class PageTable {
   int32_t n_hot(int32_t group) const { return groups_[group].n_hot; }
   int64_t hot_bytes() const;
 
+  // Room for n pages of each group, so that Open up to there does not allocate.
+  void Reserve(int64_t n);
   // Appends a page in state filling. Returns its index.
   int32_t Open(int32_t group, SlotId slot);
   void Fill(int32_t group, int32_t page);

@@ -41,12 +41,23 @@ PagedKv PagedView::kv() const {
   return kv;
 }
 
-PagedAttentionArgs PagedView::Args(int32_t q_heads_per_kv_head, float scale) const {
+PagedAttentionArgs PagedView::Args(const KvLayerShape& shape) const {
   return {.kv = kv(),
-          .q_heads_per_kv_head = q_heads_per_kv_head,
-          .scale = scale,
+          .q_heads_per_kv_head = shape.q_per_kv(),
+          .scale = shape.scale,
+          .softcap = shape.softcap,
           .q = q_.data(),
           .out = out_.data(),
+          .lse = lse_.data()};
+}
+
+PageScoresArgs PagedView::ScoreArgs(const KvLayerShape& shape) const {
+  return {.kv = kv(),
+          .q_heads_per_kv_head = shape.q_per_kv(),
+          .scale = shape.scale,
+          .softcap = shape.softcap,
+          .q = q_.data(),
+          .max_qk = out_.data(),
           .lse = lse_.data()};
 }
 

@@ -3,8 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
+#include "kv/shape.h"
+#include "ops/page_scores.h"
 #include "ops/paged_attention.h"
 #include "ops/paged_kv.h"
 
@@ -15,7 +18,8 @@ class PagedView {
   // Forgets all rows. `layout` gives the plain fields of PagedKv.
   void Reset(const PagedKv& layout);
 
-  // `q`, `out`, `lse`: see PagedAttentionArgs; null where the caller passes matrices instead.
+  // `q`, `out`, `lse`: see PagedAttentionArgs, or for ScoreArgs `out` is max_qk; null where the caller passes matrices
+  // instead.
   void BeginRow(int32_t head0, const float* q = nullptr, float* out = nullptr, float* lse = nullptr, int32_t skip = 0);
   void AddPage(int32_t id, int64_t position) {
     ids_.push_back(id);
@@ -25,8 +29,13 @@ class PagedView {
   void EndRow(int32_t last_tokens);
 
   int32_t n_rows() const { return static_cast<int32_t>(head0_.size()); }
+  // First positions of the pages of a row, in its order.
+  std::span<const int64_t> positions(int32_t row) const {
+    return {positions_.data() + begin_[row], static_cast<size_t>(begin_[row + 1] - begin_[row])};
+  }
   PagedKv kv() const;
-  PagedAttentionArgs Args(int32_t q_heads_per_kv_head, float scale) const;
+  PagedAttentionArgs Args(const KvLayerShape& shape) const;
+  PageScoresArgs ScoreArgs(const KvLayerShape& shape) const;
 
  private:
   PagedKv layout_;

@@ -7,15 +7,87 @@
 #include "ops/top_k.h"
 
 namespace arkvale {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+// The attention score that an estimate of q.k stands for.
+float AttentionScore(const CombineInput& in, float estimate) {
+  if (std::isnan(estimate)) return -kInfinity;
+  const float x = in.scale * estimate;
+  return in.softcap > 0.0f ? in.softcap * std::tanh(x / in.softcap) : x;
+}
+
+// A head over the pages [begin, end): weights = exp(score - top) and their sum; top = -inf: it has no say.
+struct HeadWeights {
+  float top = -kInfinity;
+  double sum = 0;
+};
+
+HeadWeights WeighPages(const CombineInput& in, const float* estimates, int32_t begin, int32_t end,
+                       std::span<float> weights) {
+  HeadWeights head;
+  for (int32_t i = begin; i < end; ++i) {
+    weights[i] = AttentionScore(in, estimates[i]);
+    head.top = std::max(head.top, weights[i]);
+  }
+  if (head.top == -kInfinity) return head;
+  for (int32_t i = begin; i < end; ++i) {
+    weights[i] = weights[i] == head.top ? 1.0f : std::exp(weights[i] - head.top);
+    head.sum += weights[i];
+  }
+  return head;
+}
+
+void AddSoftmax(const CombineInput& in, const float* estimates, std::span<float> out, std::span<float> weights) {
+  const auto n = static_cast<int32_t>(out.size());
+  const HeadWeights head = WeighPages(in, estimates, 0, n, weights);
+  if (head.top == -kInfinity) return;
+  const auto inverse = static_cast<float>(1.0 / head.sum);
+  for (int32_t i = 0; i < n; ++i) out[i] += weights[i] * inverse;
+}
+
+// Log of the share that the best candidate has of the head's attention: of sum + exp(pinned - top), whichever of the
+// two terms is the larger.
+double LogShare(const HeadWeights& head, float pinned_lse) {
+  if (head.top == -kInfinity) return -std::numeric_limits<double>::infinity();
+  const double candidates = std::log(head.sum), pinned = double{pinned_lse} - head.top;
+  if (std::isnan(pinned) || pinned == -kInfinity) return -candidates;
+  return -(std::max(candidates, pinned) + std::log1p(std::exp(-std::abs(candidates - pinned))));
+}
+
+// One pass over the heads: votes so far are scaled down when a head with a larger share comes.
+void CombinePinned(const CombineInput& in, std::span<float> out, std::span<float> weights) {
+  const auto n = static_cast<int64_t>(out.size());
+  double best = -std::numeric_limits<double>::infinity();
+  for (int32_t h = 0; h < in.n_heads; ++h) {
+    const HeadWeights head = WeighPages(in, in.head_scores.data() + h * n, in.begin, in.end, weights);
+    const double log_share = LogShare(head, in.pinned_lse[h]);
+    if (log_share == -std::numeric_limits<double>::infinity()) continue;
+    if (log_share > best) {
+      const auto scale = static_cast<float>(std::exp(best - log_share));
+      for (int32_t i = in.begin; i < in.end; ++i) out[i] *= scale;
+      best = log_share;
+    }
+    const auto share = static_cast<float>(std::exp(log_share - best));
+    for (int32_t i = in.begin; i < in.end; ++i) out[i] += share * weights[i];
+  }
+}
+
+}  // namespace
 
 PageBudget MakePageBudget(const KvOptions& o, int32_t layer, bool reads_in_place) {
   if (o.policy == KvPolicyKind::kFull || layer < o.dense_layers) return {};
   int64_t c = o.budget_tokens;
   if (!o.layer_budget_tokens.empty() && o.layer_budget_tokens[layer] > 0) c = o.layer_budget_tokens[layer];
   if (c == 0) return {};
-  PageBudget b{.pages = static_cast<int32_t>(std::min<int64_t>(c / o.page_tokens, std::numeric_limits<int32_t>::max())),
-               .sinks = o.sink_pages,
-               .window = o.window_pages};
+  const auto pages = static_cast<int32_t>(std::min<int64_t>(c / o.page_tokens, std::numeric_limits<int32_t>::max()));
+  if (o.policy == KvPolicyKind::kQuest) {
+    PageBudget b{.pages = std::max(kQuestLeastPages, pages), .window = 1, .evicts = false};
+    b.topk = b.places();
+    return b;
+  }
+  PageBudget b{.pages = pages, .sinks = o.sink_pages, .window = o.window_pages};
   TopkRule rule = o.topk;
   if (!o.layer_topk_pages.empty() && o.layer_topk_pages[layer] > 0) {
     rule = {TopkRule::Kind::kPages, o.layer_topk_pages[layer]};
@@ -30,35 +102,51 @@ PageBudget MakePageBudget(const KvOptions& o, int32_t layer, bool reads_in_place
   return b;
 }
 
-void CombineScores(CombineKind kind, std::span<const float> head_scores, int32_t n_heads, float scale,
-                   std::span<float> out) {
+void CombineScores(const CombineInput& in, std::span<float> out, std::span<float> scratch) {
   const size_t n = out.size();
-  std::fill(out.begin(), out.end(), kind == CombineKind::kMax ? -std::numeric_limits<float>::infinity() : 0.0f);
-  for (int32_t h = 0; h < n_heads; ++h) {
-    const float* s = head_scores.data() + static_cast<size_t>(h) * n;
-    if (kind == CombineKind::kMax) {
-      for (size_t i = 0; i < n; ++i) out[i] = std::max(out[i], s[i]);
-    } else if (kind == CombineKind::kMean) {
-      for (size_t i = 0; i < n; ++i) out[i] += s[i];
-    } else {
-      float top = -std::numeric_limits<float>::infinity();
-      for (size_t i = 0; i < n; ++i) top = std::max(top, s[i]);
-      double sum = 0;
-      for (size_t i = 0; i < n; ++i) sum += std::exp(scale * (s[i] - top));
-      const auto inverse = static_cast<float>(1.0 / sum);
-      for (size_t i = 0; i < n; ++i) out[i] += std::exp(scale * (s[i] - top)) * inverse;
+  std::fill(out.begin(), out.end(), in.kind == CombineKind::kMax ? -kInfinity : 0.0f);
+  if (in.kind == CombineKind::kSoftmaxPinned) {
+    CombinePinned(in, out, scratch);
+  } else {
+    for (int32_t h = 0; h < in.n_heads; ++h) {
+      const float* s = in.head_scores.data() + static_cast<size_t>(h) * n;
+      if (in.kind == CombineKind::kMax) {
+        for (size_t i = 0; i < n; ++i) out[i] = std::max(out[i], s[i]);
+      } else if (in.kind == CombineKind::kMean) {
+        for (size_t i = 0; i < n; ++i) out[i] += s[i];
+      } else {
+        AddSoftmax(in, s, out, scratch);
+      }
     }
   }
-  if (kind == CombineKind::kMax) return;
-  const float share = 1.0f / static_cast<float>(n_heads);
+  if (in.kind == CombineKind::kMax) return;
+  const float share = 1.0f / static_cast<float>(in.n_heads);
   for (float& x : out) x *= share;
 }
 
-void SelectPages(std::span<const float> scores, int32_t begin, int32_t end, int32_t k, std::vector<int32_t>& selected) {
+bool PageRanking::Before(int32_t a, int32_t b) const {
+  if (!shortlist.empty() && shortlist[a] != shortlist[b]) return shortlist[a] != 0;
+  return RanksBefore(scores[a], a, scores[b], b);
+}
+
+void SelectPages(const PageRanking& ranking, int32_t begin, int32_t end, int32_t k, std::vector<int32_t>& selected) {
   selected.clear();
   if (end <= begin) return;
-  TopK(scores.subspan(begin, end - begin), std::min(k, end - begin), selected);
-  for (int32_t& page : selected) page += begin;
+  if (ranking.shortlist.empty()) {
+    TopK(ranking.scores.subspan(begin, end - begin), std::min(k, end - begin), selected);
+    for (int32_t& page : selected) page += begin;
+    return;
+  }
+  for (int32_t page = begin; page < end; ++page) selected.push_back(page);
+  const auto n = static_cast<size_t>(std::clamp(k, 0, end - begin));
+  std::partial_sort(selected.begin(), selected.begin() + static_cast<int64_t>(n), selected.end(),
+                    [&](int32_t a, int32_t b) { return ranking.Before(a, b); });
+  selected.resize(n);
+}
+
+int32_t ShortlistSize(const PageBudget& budget, int32_t n_pages) {
+  const int32_t candidates = std::max(0, budget.n_candidates(n_pages));
+  return std::min(candidates, std::max({(candidates + 3) / 4, budget.topk, budget.places()}));
 }
 
 }  // namespace arkvale

@@ -11,6 +11,8 @@ namespace arkvale {
 
 // Paper's cap C of recalled tokens a step (40 pages of 32).
 inline constexpr int64_t kTopkCapTokens = 1280;
+// Quest reads at least so many pages, the last one included.
+inline constexpr int32_t kQuestLeastPages = 3;
 
 // Budget of one managed layer in pages.
 struct PageBudget {
@@ -18,23 +20,54 @@ struct PageBudget {
   int32_t topk = 0;    // k: candidates chosen anew each step
   int32_t sinks = 0;   // n_s
   int32_t window = 0;  // n_w
+  // False (quest): nothing is ever evicted, and a step reads the pinned and the selected pages only.
+  bool evicts = true;
 
   // Candidates are pages [sinks, n_pages - window).
   int32_t candidates_begin() const { return sinks; }
   int32_t candidates_end(int32_t n_pages) const { return n_pages - window; }
+  int32_t n_candidates(int32_t n_pages) const { return candidates_end(n_pages) - candidates_begin(); }
   int32_t places() const { return pages - sinks - window; }
 };
 
-// algorithms 3.3. `reads_in_place` decides what TopkRule::kAuto means.
+// What the options' policy means for a layer (algorithms 3.3, 8), sliding ones aside: the place to look for policies.
+// `reads_in_place` decides what TopkRule::kAuto means.
 PageBudget MakePageBudget(const KvOptions& options, int32_t layer, bool reads_in_place);
 
-// Scores of a group from scores of its query heads (algorithms 3.1). head_scores: [n_heads, n_pages] raw estimates of
-// q.k; out: [n_pages]. `scale` is the attention scale, used by softmax-mean alone, whose denominator runs over all
-// n_pages.
-void CombineScores(CombineKind kind, std::span<const float> head_scores, int32_t n_heads, float scale,
-                   std::span<float> out);
+// How the scores of a group's query heads become one per page (algorithms 3.1).
+struct CombineInput {
+  CombineKind kind = CombineKind::kMean;
+  std::span<const float> head_scores;  // [n_heads, n_pages] raw estimates of q.k
+  int32_t n_heads = 1;
+  // The softmax kinds alone: attention scores are scale * q.k, then capped if softcap > 0.
+  float scale = 1.0f;
+  float softcap = 0.0f;
+  // softmax-pinned alone: the candidates [begin, end), and per head the natural logsumexp of the exact attention scores
+  // of the pinned tokens (-inf: none).
+  int32_t begin = 0, end = 0;
+  std::span<const float> pinned_lse = {};
+};
 
-// The best min(k, candidates) pages of [begin, end) by scores[page] under the order rule, best first.
-void SelectPages(std::span<const float> scores, int32_t begin, int32_t end, int32_t k, std::vector<int32_t>& selected);
+// out: [n_pages]. softmax-mean: the denominator runs over all n_pages. softmax-pinned: pages that are no candidates get
+// 0, and the others' scores carry a positive factor common to the group, so that they do not underflow where every head
+// looks at the pinned tokens; a head's votes vanish beside those of heads that look at candidates. A NaN estimate
+// counts as -inf; no score of a softmax kind is NaN. scratch: [n_pages], for the softmax kinds alone.
+void CombineScores(const CombineInput& input, std::span<float> out, std::span<float> scratch);
+
+// How pages rank: scores under the order rule (higher first, equal ones by index, NaN last); where there is a shortlist
+// its pages rank before all others.
+struct PageRanking {
+  std::span<const float> scores;            // by page
+  std::span<const uint8_t> shortlist = {};  // by page, 1 = on it; or empty
+
+  bool Before(int32_t a, int32_t b) const;
+};
+
+// The best min(k, candidates) pages of [begin, end), best first.
+void SelectPages(const PageRanking& ranking, int32_t begin, int32_t end, int32_t k, std::vector<int32_t>& selected);
+
+// CodeScan::kTwoStage: how many candidates are scored in full: the best quarter, and as many as a step or the end of a
+// prefill may have to choose. Candidates that are not among them keep their first score and rank after all that are.
+int32_t ShortlistSize(const PageBudget& budget, int32_t n_pages);
 
 }  // namespace arkvale

@@ -11,8 +11,9 @@ struct KvLayerShape {
   int32_t n_kv_heads = 0;  // divides n_q_heads
   int32_t head_dim_k = 0;
   int32_t head_dim_v = 0;
-  float scale = 0.0f;  // attention scores are scale * q.k
-  int32_t window = 0;  // sliding window in tokens, the current one counted; 0 = full attention
+  float scale = 0.0f;    // attention scores are scale * q.k
+  int32_t window = 0;    // sliding window in tokens, the current one counted; 0 = full attention
+  float softcap = 0.0f;  // scores become softcap * tanh(score / softcap) (gemma2); 0 = none
 
   int32_t q_per_kv() const { return n_q_heads / n_kv_heads; }
 };

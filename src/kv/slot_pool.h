@@ -7,22 +7,16 @@
 
 #include "arkvale/status.h"
 #include "device/device.h"
-#include "kv/byte_budget.h"
 #include "kv/ids.h"
 
 namespace arkvale {
 
 class SlotPool {
  public:
-  // `budget` outlives the pool and counts every slot, used or not.
-  static Result<SlotPool> Make(Device& device, int32_t n_slots, int64_t k_slot_bytes, int64_t v_slot_bytes,
-                               ByteBudget* budget);
+  static Result<SlotPool> Make(Device& device, int32_t n_slots, int64_t k_slot_bytes, int64_t v_slot_bytes);
   SlotPool() = default;
-  SlotPool(SlotPool&& o) noexcept { *this = std::move(o); }
-  SlotPool& operator=(SlotPool&& o) noexcept;
-  ~SlotPool();
 
-  // An invalid id when every slot is taken.
+  // An invalid id when every slot is taken. Neither allocates.
   SlotId Acquire();
   void Release(SlotId slot);
   int64_t bytes() const { return n_slots_ * (k_slot_bytes_ + v_slot_bytes_); }
@@ -37,7 +31,6 @@ class SlotPool {
   int64_t k_slot_bytes_ = 0;
   int64_t v_slot_bytes_ = 0;
   int32_t n_slots_ = 0;
-  ByteBudget* budget_ = nullptr;
   std::vector<SlotId> free_;
 };
 

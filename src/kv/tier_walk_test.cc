@@ -50,9 +50,29 @@ TEST(MovingTier, StepsEqualTheTierReadInPlace) {
   auto moving = rig.Make(&device);
   KvOptions full;
   full.policy = KvPolicyKind::kFull;
-  for (const WindowExit exit : {WindowExit::kRank, WindowExit::kDrop}) {
+  struct Case {
+    WindowExit exit;
+    DigestKind digest;
+    DigestType type;
+    CombineKind combine;
+    CodeScan scan;
+  };
+  const Case cases[] = {
+      {WindowExit::kRank, DigestKind::kCuboidMean, DigestType::kF16, CombineKind::kAuto, CodeScan::kFull},
+      {WindowExit::kDrop, DigestKind::kCuboidMean, DigestType::kF16, CombineKind::kAuto, CodeScan::kFull},
+      {WindowExit::kRank, DigestKind::kSphereMean, DigestType::kF32, CombineKind::kSoftmaxPinned, CodeScan::kFull},
+      {WindowExit::kDrop, DigestKind::kCode1, DigestType::kQ8, CombineKind::kMax, CodeScan::kFull},
+      {WindowExit::kRank, DigestKind::kCode2, DigestType::kF16, CombineKind::kAuto, CodeScan::kFull},
+      {WindowExit::kRank, DigestKind::kCode2, DigestType::kQ8, CombineKind::kAuto, CodeScan::kTwoStage},
+  };
+  for (const Case& c : cases) {
     KvOptions o = TestOptions(64);
-    o.window_exit = exit;
+    o.window_exit = c.exit;
+    o.digest = c.digest;
+    o.digest_type = c.type;
+    o.combine = c.combine;
+    o.code_scan = c.scan;
+    o.audit_every = 4;
     // Prefill densely in place on both, so that the states are equal to the bit, then fork into the policy.
     SeqId seq[2];
     KvCache* caches[2] = {in_place.get(), moving.get()};
@@ -74,13 +94,37 @@ TEST(MovingTier, StepsEqualTheTierReadInPlace) {
     EXPECT_EQ(now[0].recalled - base[0].recalled, now[1].recalled - base[1].recalled);
     EXPECT_EQ(now[0].evicted - base[0].evicted, now[1].evicted - base[1].evicted);
     EXPECT_EQ(now[0].moved_bytes, 0);
+    const KvAudit found[2] = {in_place->stats(seq[0])->audit, moving->stats(seq[1])->audit};
+    EXPECT_GT(found[0].samples, 0);
+    EXPECT_EQ(found[0].samples, found[1].samples);
+    EXPECT_EQ(found[0].set_recall_sum, found[1].set_recall_sum);
+    EXPECT_EQ(found[0].mass_recall_sum, found[1].mass_recall_sum);
+  }
+}
+
+// A second prefill reads every page, also those that a step under attend = selected would leave out.
+TEST(MovingTier, APrefillIsDenseUnderAttendSelected) {
+  CacheTestRig rig(TestShape());
+  FakeDevice device;
+  auto cache = rig.Make(&device);
+  KvOptions o = TestOptions(96);
+  o.attend = AttendKind::kSelected;
+  const SeqId seq = *cache->Create(o);
+  ASSERT_TRUE(RunBatch(rig, *cache, {{seq, 8, 120, KvPhase::kPrefillLast}}).ok());
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(RunBatch(rig, *cache, {{seq, 8}}).ok());
+  auto out = RunBatch(rig, *cache, {{seq, 8, 20, KvPhase::kPrefillLast}});
+  ASSERT_TRUE(out.ok());
+  for (int32_t l = 0; l < rig.shape.n_layers(); ++l) {
+    for (int i = 0; i < 20; ++i) {
+      EXPECT_LT(MaxDifference((*out)[l][i], DenseRow(rig.shape.layers[l], l, 8, 123 + i)), 2e-5) << l << " " << i;
+    }
   }
 }
 
 TEST(MovingTier, HotSlotsAreALimit) {
   CacheTestRig rig(TestShape());
   FakeDevice device;
-  // Two managed layers, two groups each, 8 + 2 slots of 8 tokens of K and V.
+  // Two managed layers, two groups each, 8 + 2 slots of 8 tokens of K and V. Dense layers and digests come with tokens.
   const int64_t per_sequence = 2 * 2 * (8 + 2) * 8 * (16 + 16) * 2;
   auto cache = rig.Make(&device, 64 << 20, per_sequence + 100);
   ASSERT_TRUE(cache->Create(TestOptions(64)).ok());
@@ -142,6 +186,22 @@ TEST(MovingTier, FailedRecallsGiveTheirSlotsBack) {
   EXPECT_GT(failures, 40);
 }
 
+KvOptions RandomOptions(Rng& rng) {
+  KvOptions o = TestOptions(0, rng.Below(2) == 0 ? 8 : 16);
+  o.dense_layers = 0;
+  o.budget_tokens = (6 + static_cast<int64_t>(rng.Below(5))) * o.page_tokens;
+  o.window_exit = rng.Below(2) == 0 ? WindowExit::kRank : WindowExit::kDrop;
+  o.group_heads = 1 + static_cast<int32_t>(rng.Below(2));
+  o.sink_pages = static_cast<int32_t>(rng.Below(3));
+  constexpr DigestKind kKinds[] = {DigestKind::kCuboidMean, DigestKind::kCode1, DigestKind::kCode2, DigestKind::kCode2};
+  o.digest = kKinds[rng.Below(4)];
+  o.digest_type = rng.Below(2) == 0 ? DigestType::kF16 : DigestType::kQ8;
+  o.code_scan = rng.Below(2) == 0 ? CodeScan::kFull : CodeScan::kTwoStage;
+  o.combine = rng.Below(2) == 0 ? CombineKind::kAuto : CombineKind::kSoftmaxPinned;
+  o.attend = rng.Below(3) == 0 ? AttendKind::kSelected : AttendKind::kResident;
+  return o;
+}
+
 // A random walk of 10,000 steps with copies in flight at every moment. After each step: hot bytes within the limit,
 // filled = resident filled + evicted now, recalled <= evicted. A page that was read before its copy ended would give
 // NaN (the fake device fills targets of queued copies with it) and fail the comparison with the tier read in place.
@@ -149,7 +209,7 @@ TEST(MovingTier, RandomWalkOfTenThousandSteps) {
   const KvLayerShape layer{.n_q_heads = 2, .n_kv_heads = 2, .head_dim_k = 8, .head_dim_v = 8, .scale = 0.35f};
   CacheTestRig rig({{layer, layer}}, 1);
   FakeDevice device;
-  const int64_t hot_limit = 3 * 2 * 2 * (10 + 2) * 16 * (8 + 8) * 2;
+  const int64_t hot_limit = 7 * 2 * 2 * (10 + 2) * 16 * (8 + 8);  // slots of 3.5 large sequences, with their digests
   auto moving = rig.Make(&device, 64 << 20, hot_limit);
   auto in_place = rig.Make();
   struct Walker {
@@ -158,19 +218,19 @@ TEST(MovingTier, RandomWalkOfTenThousandSteps) {
   };
   std::vector<Walker> walkers;
   Rng rng("walk/42");
-  KvOptions full;
-  full.policy = KvPolicyKind::kFull;
-  int next_seed = 0, refused = 0, aborted = 0;
+  int next_seed = 0, refused = 0, refused_steps = 0, aborted = 0;
   int64_t compared = 0, recalled = 0;
+  const auto drop = [&](size_t w) {
+    recalled += moving->stats(walkers[w].moving)->counters.recalled;
+    ASSERT_TRUE(moving->Drop(walkers[w].moving).ok());
+    ASSERT_TRUE(in_place->Drop(walkers[w].in_place).ok());
+    walkers.erase(walkers.begin() + static_cast<int64_t>(w));
+  };
   for (int step = 0; step < 10000; ++step) {
     // Copies run at any time, on either stream, a few at a time.
     for (uint64_t i = rng.Below(4); i > 0; --i) device.RunOne(rng.Below(device.n_streams()));
-    if (walkers.empty() || (walkers.size() < 4 && rng.Below(100) == 0)) {
-      KvOptions o = TestOptions(0, rng.Below(2) == 0 ? 8 : 16);
-      o.dense_layers = 0;
-      o.budget_tokens = (6 + static_cast<int64_t>(rng.Below(5))) * o.page_tokens;
-      o.window_exit = rng.Below(2) == 0 ? WindowExit::kRank : WindowExit::kDrop;
-      o.group_heads = 1 + static_cast<int32_t>(rng.Below(2));
+    if (walkers.empty() || (walkers.size() < 5 && rng.Below(100) == 0)) {
+      const KvOptions o = RandomOptions(rng);
       auto made = moving->Create(o);
       if (!made.ok()) {
         EXPECT_EQ(made.status().kind(), StatusKind::kResourceExhausted);
@@ -179,26 +239,37 @@ TEST(MovingTier, RandomWalkOfTenThousandSteps) {
         walkers.push_back({*made, *in_place->Create(o), next_seed++});
       }
     }
+    int64_t hot = 0;
+    for (const Walker& w : walkers) {
+      const KvStats stats = *moving->stats(w.moving);
+      hot += stats.hot_bytes + stats.digest_bytes;
+    }
+    ASSERT_LE(hot, hot_limit);
     ASSERT_LE(device.allocated_bytes(), hot_limit);
     if (walkers.empty()) continue;
     const size_t w = rng.Below(walkers.size());
-    Walker& walker = walkers[w];
+    const Walker walker = walkers[w];
     const uint64_t what = rng.Below(200);
     if (what == 0 || moving->n_tokens(walker.moving) > 600) {
-      recalled += moving->stats(walker.moving)->counters.recalled;
-      ASSERT_TRUE(moving->Drop(walker.moving).ok());
-      ASSERT_TRUE(in_place->Drop(walker.in_place).ok());
-      walkers.erase(walkers.begin() + static_cast<int64_t>(w));
+      drop(w);
       continue;
     }
     if (what < 10) {  // an undone step
-      ASSERT_TRUE(RunBatch(rig, *moving, {{walker.moving, walker.seed}}, false).ok());
-      ASSERT_TRUE(RunBatch(rig, *in_place, {{walker.in_place, walker.seed}}, false).ok());
+      auto a = RunBatch(rig, *moving, {{walker.moving, walker.seed}}, false);
+      if (a.ok()) ASSERT_TRUE(RunBatch(rig, *in_place, {{walker.in_place, walker.seed}}, false).ok());
       ++aborted;
     }
+    const int64_t tokens = moving->n_tokens(walker.moving);
     auto a = RunBatch(rig, *moving, {{walker.moving, walker.seed}});
+    if (!a.ok()) {  // its next digest does not fit: somebody has to go
+      ASSERT_EQ(a.status().kind(), StatusKind::kResourceExhausted);
+      ASSERT_EQ(moving->n_tokens(walker.moving), tokens);
+      ++refused_steps;
+      drop(w);
+      continue;
+    }
     auto b = RunBatch(rig, *in_place, {{walker.in_place, walker.seed}});
-    ASSERT_TRUE(a.ok() && b.ok());
+    ASSERT_TRUE(b.ok());
     ASSERT_EQ(*a, *b) << "step " << step;
     ++compared;
     const KvStats stats = *moving->stats(walker.moving);
@@ -212,6 +283,7 @@ TEST(MovingTier, RandomWalkOfTenThousandSteps) {
   EXPECT_GT(compared, 9000);
   EXPECT_GT(recalled, 1000);
   EXPECT_GT(refused, 0);
+  EXPECT_GT(refused_steps, 0);
   EXPECT_GT(aborted, 100);
 }
 

@@ -1,0 +1,139 @@
+// What a step under a policy must give, in doubles over the synthetic K and V of cache_test_util.h: every choice made
+// from scratch by the formulas of the algorithms, for the cuboid-max digest and policies that choose every page anew.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <set>
+#include <vector>
+
+#include "kv/cache_test_util.h"
+
+namespace arkvale {
+
+struct StepReference {
+  std::vector<double> out;                 // [n_q_heads * head_dim_v]
+  double set_recall = 0, mass_recall = 0;  // means over groups
+};
+
+// One layer and position; `pinned_first` pages at the start and `pinned_last` at the end are always read, and the best
+// `k` others.
+class ReferenceStep {
+ public:
+  ReferenceStep(const KvLayerShape& shape, const KvOptions& options, int layer, int seed, int64_t position)
+      : s_(shape), o_(options), n_tokens_(position + 1) {
+    q_ = CacheTestRig::Values("q", seed, layer, position, s_.n_q_heads * s_.head_dim_k);
+    for (int64_t t = 0; t < n_tokens_; ++t) {
+      keys_.push_back(Rounded(CacheTestRig::Values("k", seed, layer, t, s_.n_kv_heads * s_.head_dim_k)));
+      values_.push_back(Rounded(CacheTestRig::Values("v", seed, layer, t, s_.n_kv_heads * s_.head_dim_v)));
+    }
+    n_pages_ = static_cast<int32_t>((n_tokens_ + o_.page_tokens - 1) / o_.page_tokens);
+  }
+
+  StepReference Run(int32_t pinned_first, int32_t pinned_last, int32_t k) {
+    StepReference r;
+    r.out.assign(s_.n_q_heads * s_.head_dim_v, 0.0);
+    const int n_groups = s_.n_kv_heads / o_.group_heads, heads = o_.group_heads * s_.q_per_kv();
+    first_ = pinned_first;
+    end_ = n_pages_ - pinned_last;
+    for (int g = 0; g < n_groups; ++g) {
+      std::vector<double> score(n_pages_, 0.0), truth(n_pages_, 0.0);
+      for (int h = g * heads; h < (g + 1) * heads; ++h) AddHead(h, score, truth);
+      const auto chosen = Best(score, k), best = Best(truth, k);
+      std::set<int32_t> read(chosen.begin(), chosen.end());
+      for (const int32_t page : best) r.set_recall += read.count(page) / static_cast<double>(k) / n_groups;
+      for (int32_t p = 0; p < n_pages_; ++p) {
+        if (p < first_ || p >= end_) read.insert(p);
+      }
+      for (int h = g * heads; h < (g + 1) * heads; ++h) r.mass_recall += Attend(h, read, r.out) / heads / n_groups;
+    }
+    return r;
+  }
+
+ private:
+  static std::vector<double> Rounded(const std::vector<float>& row) {
+    std::vector<double> out;
+    for (const float x : row) out.push_back(F16ToF32(F32ToF16(x)));
+    return out;
+  }
+  int64_t PageEnd(int32_t page) const { return std::min<int64_t>(n_tokens_, int64_t{page + 1} * o_.page_tokens); }
+  double Dot(int h, int64_t t) const {
+    const int kv = h / s_.q_per_kv();
+    double sum = 0;
+    for (int d = 0; d < s_.head_dim_k; ++d) sum += double{q_[h * s_.head_dim_k + d]} * keys_[t][kv * s_.head_dim_k + d];
+    return sum;
+  }
+  double CuboidMax(int h, int32_t page) const {
+    const int kv = h / s_.q_per_kv();
+    double sum = 0;
+    for (int d = 0; d < s_.head_dim_k; ++d) {
+      double low = 1e300, high = -1e300;
+      for (int64_t t = int64_t{page} * o_.page_tokens; t < PageEnd(page); ++t) {
+        low = std::min(low, keys_[t][kv * s_.head_dim_k + d]);
+        high = std::max(high, keys_[t][kv * s_.head_dim_k + d]);
+      }
+      const double q = q_[h * s_.head_dim_k + d];
+      sum += std::max(q * low, q * high);
+    }
+    return sum;
+  }
+
+  // A head's votes for the candidates, and its true scores.
+  void AddHead(int h, std::vector<double>& score, std::vector<double>& truth) const {
+    double denominator = 0;
+    if (o_.ResolvedCombine() == CombineKind::kSoftmaxPinned) {
+      for (int32_t p = 0; p < n_pages_; ++p) {
+        if (p >= first_ && p < end_) {
+          denominator += std::exp(s_.scale * CuboidMax(h, p));
+          continue;
+        }
+        for (int64_t t = int64_t{p} * o_.page_tokens; t < PageEnd(p); ++t)
+          denominator += std::exp(s_.scale * Dot(h, t));
+      }
+    }
+    for (int32_t p = first_; p < end_; ++p) {
+      const double estimate = CuboidMax(h, p);
+      score[p] += denominator > 0 ? std::exp(s_.scale * estimate) / denominator : estimate;
+      double top = -1e300;
+      for (int64_t t = int64_t{p} * o_.page_tokens; t < PageEnd(p); ++t) top = std::max(top, Dot(h, t));
+      truth[p] += top;
+    }
+  }
+
+  std::vector<int32_t> Best(const std::vector<double>& score, int32_t k) const {
+    std::vector<int32_t> pages(end_ - first_);
+    std::iota(pages.begin(), pages.end(), first_);
+    std::stable_sort(pages.begin(), pages.end(), [&](int32_t a, int32_t b) { return score[a] > score[b]; });
+    pages.resize(std::min<size_t>(pages.size(), k));
+    return pages;
+  }
+
+  // Adds the head's output over the tokens of `read`; returns their share of the whole attention.
+  double Attend(int h, const std::set<int32_t>& read, std::vector<double>& out) const {
+    const int kv = h / s_.q_per_kv();
+    double all = 0, inside = 0;
+    std::vector<double> weight(n_tokens_);
+    for (int64_t t = 0; t < n_tokens_; ++t) {
+      all += weight[t] = std::exp(s_.scale * Dot(h, t));
+      if (read.count(static_cast<int32_t>(t / o_.page_tokens)) == 0) weight[t] = 0;
+      inside += weight[t];
+    }
+    for (int64_t t = 0; t < n_tokens_; ++t) {
+      for (int d = 0; d < s_.head_dim_v; ++d) {
+        out[h * s_.head_dim_v + d] += weight[t] / inside * values_[t][kv * s_.head_dim_v + d];
+      }
+    }
+    return inside / all;
+  }
+
+  const KvLayerShape s_;
+  const KvOptions o_;
+  const int64_t n_tokens_;
+  int32_t n_pages_ = 0, first_ = 0, end_ = 0;
+  std::vector<float> q_;
+  std::vector<std::vector<double>> keys_, values_;
+};
+
+}  // namespace arkvale

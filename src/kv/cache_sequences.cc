@@ -1,0 +1,238 @@
+// KvCache's sequences: made, forked, dropped, described.
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "base/bad_alloc.h"
+#include "kv/cache.h"
+#include "kv/cache_impl.h"
+
+namespace arkvale {
+namespace {
+
+Status UnknownSequence(SeqId id) { return NotFound("no sequence " + std::to_string(id.value())); }
+
+std::string MiB(int64_t bytes) { return std::to_string((bytes + (int64_t{1} << 20) - 1) >> 20) + " MiB"; }
+
+// The first position that a sliding layer needs for tokens from n_tokens on.
+int64_t WindowStart(int64_t n_tokens, int32_t window) { return std::max<int64_t>(0, n_tokens - window + 1); }
+
+}  // namespace
+
+Sequence::~Sequence() {
+  for (size_t l = 0; l < layers.size(); ++l) {
+    layers[l].pages.reset();  // waits for copies to and from the blocks
+    for (const BlockId block : layers[l].list.blocks) pools[l].Release(block);
+  }
+  hot_budget.Give(hot_taken);
+}
+
+bool Sequence::TakeHot(int64_t n) {
+  const int64_t bytes = hot_plan.Bytes(n);
+  if (bytes > hot_taken) {
+    if (!hot_budget.TryTake(bytes - hot_taken)) return false;
+  } else {
+    hot_budget.Give(hot_taken - bytes);
+  }
+  hot_taken = bytes;
+  return true;
+}
+
+Status KvCache::Impl::HotFull(const Sequence& seq, int64_t n_tokens) const {
+  return ResourceExhausted("hot KV memory is full: a sequence of " + std::to_string(n_tokens) + " tokens needs " +
+                           MiB(seq.hot_plan.Bytes(n_tokens)) + ", others hold " +
+                           MiB(hot_budget.used() - seq.hot_taken) + ", the limit is " + MiB(hot_budget.limit()) +
+                           ": raise --kv-hot-mem, use a smaller --kv-budget, or drop sequences");
+}
+
+Sequence* KvCache::Impl::Find(SeqId id) {
+  const auto it = sequences.find(id);
+  return it == sequences.end() ? nullptr : it->second.get();
+}
+
+Result<std::unique_ptr<Sequence>> KvCache::Impl::NewSequence(const KvOptions& options, int64_t n_tokens) {
+  const bool in_place = config.tier.reads_in_place();
+  if (options.policy != KvPolicyKind::kFull && options.budget_tokens == kAutoBudget) {
+    return InvalidArgument("budget auto is not a number of tokens yet: resolve it by BudgetForHotBytes");
+  }
+  for (int32_t l = 0; l < config.shape.n_layers(); ++l) {
+    const KvLayerShape& shape = config.shape.layers[l];
+    // Sliding layers keep their window whatever the policy.
+    if (options.policy == KvPolicyKind::kFull || shape.window > 0 || l < options.dense_layers) continue;
+    ARKVALE_RETURN_IF_ERROR(options.Validate(config.shape.n_layers(), shape.n_kv_heads));
+    if (!in_place && !MakePageBudget(options, l, in_place).evicts) {
+      return InvalidArgument("policy " + std::string(KvPolicyName(options.policy)) +
+                             " keeps every page hot: it needs RAM that is read in place, not device '" +
+                             config.tier.hot_device->name() + "'; use policy arkvale or full");
+    }
+  }
+  auto seq = std::make_unique<Sequence>(pools, hot_budget);
+  ARKVALE_ASSIGN_OR_RETURN(seq->hot_plan, HotPlan::Make(config.shape, options, in_place));
+  if (!seq->TakeHot(n_tokens)) return HotFull(*seq, n_tokens);
+  seq->layers.resize(config.shape.n_layers());
+  for (int32_t l = 0; l < config.shape.n_layers(); ++l) {
+    const KvLayerShape& shape = config.shape.layers[l];
+    const PageBudget budget = MakePageBudget(options, l, in_place);
+    if (shape.window > 0 || budget.pages == 0) continue;
+    ARKVALE_ASSIGN_OR_RETURN(seq->layers[l].pages, LayerPages::Make(Env(l), shape, options, budget));
+  }
+  return seq;
+}
+
+SeqId KvCache::Impl::Adopt(std::unique_ptr<Sequence> seq) {
+  const SeqId id(next_id);
+  sequences.emplace(id, std::move(seq));
+  ++next_id;
+  return id;
+}
+
+Result<SeqId> KvCache::Create(const KvOptions& options) {
+  return CatchBadAlloc([&]() -> Result<SeqId> {
+    ARKVALE_ASSIGN_OR_RETURN(auto seq, impl_->NewSequence(options, 0));
+    return impl_->Adopt(std::move(seq));
+  });
+}
+
+Status KvCache::Impl::CheckForkDepth(const Sequence& parent, int64_t n_tokens) const {
+  if (n_tokens < 0 || n_tokens > parent.n_tokens) {
+    return InvalidArgument("fork at depth " + std::to_string(n_tokens) + " of a sequence of " +
+                           std::to_string(parent.n_tokens) + " tokens: use 0.." + std::to_string(parent.n_tokens));
+  }
+  for (size_t l = 0; l < parent.layers.size(); ++l) {
+    const int32_t window = config.shape.layers[l].window;
+    const int64_t held = parent.layers[l].list.first * kBlockTokens;
+    if (window == 0 || WindowStart(n_tokens, window) >= held) continue;
+    return InvalidArgument("fork at depth " + std::to_string(n_tokens) + ": layer " + std::to_string(l) +
+                           " slides over " + std::to_string(window) + " tokens and holds none before " +
+                           std::to_string(held) + "; use a depth of at least " + std::to_string(held + window - 1));
+  }
+  return OkStatus();
+}
+
+// The parent's blocks up to a depth that CheckForkDepth has accepted.
+Status KvCache::Impl::ShareBlocks(Sequence& parent, int64_t n_tokens, Sequence& child) {
+  child.n_tokens = n_tokens;
+  for (size_t l = 0; l < child.layers.size(); ++l) {
+    LayerState& from = parent.layers[l];
+    LayerState& to = child.layers[l];
+    if (from.pages != nullptr) ARKVALE_RETURN_IF_ERROR(from.pages->FlushToBlocks(from.list, parent.n_tokens));
+    const int32_t window = config.shape.layers[l].window;
+    const int64_t first = window > 0 ? WindowStart(n_tokens, window) / kBlockTokens : 0;
+    const int64_t end = (n_tokens + kBlockTokens - 1) / kBlockTokens;
+    const auto blocks = from.list.blocks.begin() - from.list.first;
+    to.list.first = first;
+    if (end > first) to.list.blocks.assign(blocks + first, blocks + end);
+    for (const BlockId block : to.list.blocks) pools[l].AddRef(block);
+    if (n_tokens == parent.n_tokens) to.last_q = from.last_q;
+  }
+  return OkStatus();
+}
+
+Result<SeqId> KvCache::Impl::ForkAt(SeqId parent_id, const KvOptions& options, int64_t n_tokens) {
+  Sequence* parent = Find(parent_id);
+  if (parent == nullptr) return UnknownSequence(parent_id);
+  if (!batch.empty()) return InvalidArgument("a sequence cannot be forked inside a batch");
+  if (!parent->broken.ok()) return parent->broken;
+  ARKVALE_RETURN_IF_ERROR(CheckForkDepth(*parent, n_tokens));
+  ARKVALE_ASSIGN_OR_RETURN(auto seq, NewSequence(options, n_tokens));
+  ARKVALE_RETURN_IF_ERROR(ShareBlocks(*parent, n_tokens, *seq));
+  for (LayerState& layer : seq->layers) {
+    if (layer.pages == nullptr || n_tokens == 0) continue;
+    ARKVALE_RETURN_IF_ERROR(
+        layer.pages->Adopt(layer.list, n_tokens, layer.last_q.empty() ? nullptr : layer.last_q.data()));
+  }
+  UpdatePeak(*seq);
+  return Adopt(std::move(seq));
+}
+
+Result<SeqId> KvCache::Fork(SeqId parent, const KvOptions& options) {
+  return CatchBadAlloc([&] { return impl_->ForkAt(parent, options, std::max<int64_t>(0, n_tokens(parent))); });
+}
+
+Result<SeqId> KvCache::ForkAt(SeqId parent, const KvOptions& options, int64_t n_tokens) {
+  return CatchBadAlloc([&] { return impl_->ForkAt(parent, options, n_tokens); });
+}
+
+int64_t KvCache::MinForkDepth(SeqId id) const {
+  const Sequence* seq = impl_->Find(id);
+  if (seq == nullptr) return -1;
+  int64_t depth = 0;
+  for (size_t l = 0; l < seq->layers.size(); ++l) {
+    const int32_t window = impl_->config.shape.layers[l].window;
+    const int64_t held = seq->layers[l].list.first * kBlockTokens;
+    if (window > 0 && held > 0) depth = std::max(depth, held + window - 1);
+  }
+  return depth;
+}
+
+Status KvCache::Impl::Drop(SeqId id) {
+  const Sequence* seq = Find(id);
+  if (seq == nullptr) return UnknownSequence(id);
+  for (const BatchRows& rows : batch) {
+    if (rows.seq == seq) return InvalidArgument("a sequence cannot be dropped inside its batch");
+  }
+  sequences.erase(id);
+  return OkStatus();
+}
+
+Status KvCache::Drop(SeqId id) {
+  return CatchBadAlloc([&] { return impl_->Drop(id); });
+}
+
+int64_t KvCache::n_tokens(SeqId id) const {
+  const Sequence* seq = impl_->Find(id);
+  return seq == nullptr ? -1 : seq->n_tokens;
+}
+
+int64_t KvCache::FullBytes(int64_t n_tokens) const {
+  int64_t bytes = 0;
+  for (int32_t l = 0; l < impl_->config.shape.n_layers(); ++l) {
+    const int32_t window = impl_->config.shape.layers[l].window;
+    bytes += impl_->TokenBytes(l) * (window > 0 ? std::min<int64_t>(n_tokens, window) : n_tokens);
+  }
+  return bytes;
+}
+
+int64_t KvCache::Impl::HotBytes(const Sequence& seq) const {
+  int64_t bytes = 0;
+  for (int32_t l = 0; l < config.shape.n_layers(); ++l) {
+    const LayerState& layer = seq.layers[l];
+    const int32_t window = config.shape.layers[l].window;
+    if (layer.pages != nullptr) {
+      bytes += layer.pages->hot_bytes();
+    } else {
+      bytes += TokenBytes(l) * (window > 0 ? std::min<int64_t>(seq.n_tokens, window) : seq.n_tokens);
+    }
+  }
+  return bytes;
+}
+
+Result<KvStats> KvCache::stats(SeqId id) const {
+  const Sequence* seq = impl_->Find(id);
+  if (seq == nullptr) return CatchBadAlloc([&]() -> Result<KvStats> { return UnknownSequence(id); });
+  KvStats stats;
+  stats.n_tokens = seq->n_tokens;
+  stats.steps = seq->steps;
+  stats.hot_bytes = impl_->HotBytes(*seq);
+  stats.hot_bytes_peak = seq->hot_peak;
+  stats.full_bytes = FullBytes(seq->n_tokens);
+  for (size_t l = 0; l < seq->layers.size(); ++l) {
+    const LayerState& layer = seq->layers[l];
+    const int64_t block_bytes = static_cast<int64_t>(layer.list.blocks.size()) * impl_->pools[l].block_bytes();
+    stats.total_bytes += block_bytes;
+    if (layer.pages == nullptr) continue;
+    stats.host_bytes += block_bytes;
+    stats.digest_bytes += layer.pages->digest_bytes();
+    const PageTable& table = layer.pages->table();
+    for (int32_t g = 0; g < table.n_groups(); ++g) {
+      stats.resident_pages += table.n_hot(g);
+      stats.evicted_pages_now += table.n_pages(g) - table.n_hot(g);
+    }
+    stats.counters.Add(table.counters());
+    stats.audit.Add(layer.pages->audit());
+  }
+  stats.total_bytes += stats.digest_bytes;
+  return stats;
+}
+
+}  // namespace arkvale

@@ -1,0 +1,90 @@
+#include "kv/hot_bytes.h"
+
+#include <algorithm>
+#include <string>
+
+#include "base/dtype.h"
+#include "ops/digest.h"
+
+namespace arkvale {
+namespace {
+
+std::string MiB(int64_t bytes) {
+  return std::to_string((bytes + (int64_t{1} << 20) - 1) >> 20) + " MiB (" + std::to_string(bytes) + " bytes)";
+}
+
+}  // namespace
+
+Result<HotPlan> HotPlan::Make(const KvShape& shape, const KvOptions& options, bool in_place) {
+  constexpr auto kElement = static_cast<int64_t>(DTypeBytes(DType::kF16));
+  HotPlan plan;
+  plan.layers_.reserve(shape.layers.size());
+  for (int32_t l = 0; l < shape.n_layers(); ++l) {
+    const KvLayerShape& s = shape.layers[l];
+    Layer& layer = plan.layers_.emplace_back();
+    layer.token_bytes = int64_t{s.n_kv_heads} * (s.head_dim_k + s.head_dim_v) * kElement;
+    layer.window = s.window;
+    if (s.window > 0) continue;
+    const PageBudget budget = MakePageBudget(options, l, in_place);
+    if (budget.pages == 0) continue;
+    ARKVALE_ASSIGN_OR_RETURN(const DigestLayout digest, MakeDigestLayout(options.ResolvedDigest(), options.digest_type,
+                                                                         options.page_tokens, s.head_dim_k));
+    layer.budget_pages = budget.pages;
+    layer.page_tokens = options.page_tokens;
+    layer.digest_bytes = s.n_kv_heads * digest.bytes();
+    layer.evicts = budget.evicts;
+    if (!in_place) layer.slot_bytes = SlotsPerGroup(budget) * options.page_tokens * layer.token_bytes;
+  }
+  return plan;
+}
+
+int64_t HotPlan::Bytes(int64_t n_tokens) const {
+  int64_t bytes = 0;
+  for (const Layer& l : layers_) {
+    if (l.budget_pages == 0) {
+      bytes += l.token_bytes * (l.window > 0 ? std::min(n_tokens, l.window) : n_tokens);
+      continue;
+    }
+    const int64_t pages = (n_tokens + l.page_tokens - 1) / l.page_tokens;
+    const int64_t hot_pages = l.evicts ? std::min(pages, l.budget_pages) : pages;
+    bytes += l.slot_bytes > 0 ? l.slot_bytes : hot_pages * l.page_tokens * l.token_bytes;
+    bytes += n_tokens / l.page_tokens * l.digest_bytes;
+  }
+  return bytes;
+}
+
+int64_t HotBytes(const KvShape& shape, const KvOptions& options, int64_t n_tokens, bool in_place) {
+  const auto plan = HotPlan::Make(shape, options, in_place);
+  return plan.ok() ? plan->Bytes(n_tokens) : 0;
+}
+
+Result<int64_t> BudgetForHotBytes(const KvShape& shape, KvOptions options, int64_t n_tokens, int64_t limit_bytes,
+                                  bool in_place) {
+  const bool pinned = options.policy != KvPolicyKind::kQuest;
+  const int64_t least = pinned ? int64_t{options.sink_pages} + options.window_pages + 1 : 1;
+  const auto needed = [&](int64_t pages) -> Result<int64_t> {
+    options.budget_tokens = pages * options.page_tokens;
+    ARKVALE_ASSIGN_OR_RETURN(const HotPlan plan, HotPlan::Make(shape, options, in_place));
+    return plan.Bytes(n_tokens);
+  };
+  ARKVALE_ASSIGN_OR_RETURN(const int64_t smallest, needed(least));
+  if (smallest > limit_bytes) {
+    return ResourceExhausted("hot KV memory: " + std::to_string(n_tokens) + " tokens need at least " + MiB(smallest) +
+                             ", with a budget of " + std::to_string(least * options.page_tokens) +
+                             " tokens; the limit is " + MiB(limit_bytes) +
+                             ": raise --kv-hot-mem, lower --ctx, or use fewer dense layers or larger pages");
+  }
+  int64_t low = least, high = std::max(least, (n_tokens + options.page_tokens - 1) / options.page_tokens);
+  while (low < high) {
+    const int64_t middle = low + (high - low + 1) / 2;
+    ARKVALE_ASSIGN_OR_RETURN(const int64_t bytes, needed(middle));
+    if (bytes <= limit_bytes) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  return low * options.page_tokens;
+}
+
+}  // namespace arkvale
