@@ -1,5 +1,6 @@
 #include "model/gguf_check.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <deque>
@@ -10,7 +11,7 @@
 
 #include "model/config.h"
 #include "model/gguf_view.h"
-#include "model/mapped_file.h"
+#include "model/model_file.h"
 #include "model/weights.h"
 
 namespace arkvale {
@@ -60,9 +61,11 @@ Status CheckKeyTypes(const GgufView& file) {
   for (const auto key : kStringKeys) ARKVALE_RETURN_IF_ERROR(file.String(key).status());
   for (const auto key : kBoolKeys) ARKVALE_RETURN_IF_ERROR(file.Bool(key).status());
   for (const auto key : kU32Keys) ARKVALE_RETURN_IF_ERROR(file.U32(key).status());
-  // Parts would be opened by libllama behind our back.
-  if (file.Find("split.count") != nullptr) {
-    return InvalidArgument(file.name() + ": a split file: merge the parts first (llama-gguf-split --merge)");
+  // libllama opens the other parts by itself: they must be checked as well (model_file.h).
+  ARKVALE_ASSIGN_OR_RETURN(const auto n_parts, file.U16("split.count"));
+  if (n_parts.value_or(1) > 1 && *n_parts != file.n_parts()) {
+    return InvalidArgument(file.name() + ": " + std::to_string(file.n_parts()) + " of the " + std::to_string(*n_parts) +
+                           " parts of a split model");
   }
   return OkStatus();
 }
@@ -202,7 +205,8 @@ Status CheckGgufView(const GgufView& file) {
   ARKVALE_ASSIGN_OR_RETURN(const size_t n_tokens, CheckTokenizer(file));
   ARKVALE_ASSIGN_OR_RETURN(const auto architecture, file.String("general.architecture"));
   if (!architecture) return file.Error("key general.architecture is missing");
-  if (!ArchitectureSupported(*architecture)) return OkStatus();
+  const auto known = SupportedArchitectures();
+  if (std::find(known.begin(), known.end(), *architecture) == known.end()) return OkStatus();
   ARKVALE_ASSIGN_OR_RETURN(const ModelConfig config, ReadConfig(file));
   if (n_tokens != 0 && n_tokens != static_cast<size_t>(config.n_vocab)) {
     return file.Error(std::to_string(n_tokens) + " tokens, but token_embd.weight has " +
@@ -217,8 +221,8 @@ Status CheckGguf(std::span<const std::byte> file, const std::string& name) {
 }
 
 Status CheckGgufFile(const std::string& path) {
-  ARKVALE_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
-  return CheckGguf(file.bytes(), path);
+  ARKVALE_ASSIGN_OR_RETURN(const ModelFile file, ModelFile::Open(path));
+  return CheckGgufView(file.view());
 }
 
 }  // namespace arkvale

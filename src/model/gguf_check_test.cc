@@ -8,11 +8,13 @@
 #include <string>
 
 #include "base/rng.h"
+#include "model/config.h"
 #include "model/gguf_test_util.h"
 
 namespace arkvale {
 namespace {
 
+using testing::AddTokenizer;
 using testing::GgufWriter;
 using testing::TinyModel;
 
@@ -84,8 +86,9 @@ const Case kFileCases[] = {
     {"AlignmentOdd", [](auto& w) { w.U32("general.alignment", 48); }, "power of two"},
     {"AlignmentHuge", [](auto& w) { w.U32("general.alignment", 1u << 31); }, "power of two"},
     {"AlignmentType", [](auto& w) { w.Str("general.alignment", "32"); }, "expected u32"},
-    {"Split", [](auto& w) { w.Set("split.count", GgufType::kU16, GgufWriter::Bytes(uint16_t{2})); }, "split file",
+    {"Split", [](auto& w) { w.Set("split.count", GgufType::kU16, GgufWriter::Bytes(uint16_t{2})); }, "1 of the 2 parts",
      kUnsupported},
+    {"SplitType", [](auto& w) { w.U32("split.count", 2); }, "split.count is u32, expected u16"},
 };
 
 const Case kTensorCases[] = {
@@ -141,7 +144,31 @@ const Case kTensorCases[] = {
      },
      "expected f32", kUnsupported},
     {"Missing", [](auto& w) { w.tensors.pop_back(); }, "'blk.2.ffn_down.weight' is missing"},
-    {"Bias", [](auto& w) { w.F32Tensor("blk.0.attn_q.bias", {64}, 0, 1); }, "'blk.0.attn_q.bias'", kUnsupported},
+    {"UnknownTensor", [](auto& w) { w.F32Tensor("blk.0.attn_norm.bias", {32}, 0, 1); }, "'blk.0.attn_norm.bias'",
+     kUnsupported},
+    {"BiasShape", [](auto& w) { w.F32Tensor("blk.0.attn_q.bias", {63}, 0, 1); }, "'blk.0.attn_q.bias' has shape 63"},
+    {"FusedShape",
+     [](auto& w) {
+       w.Find("blk.1.attn_qkv.weight").dims[1] = 63;
+       w.Find("blk.1.attn_qkv.weight").data.resize(63 * 128);
+     },
+     "'blk.1.attn_qkv.weight' has shape 32 x 63, expected 32 x 64", StatusKind::kCorrupt, "phi3"},
+    {"FusedGate",
+     [](auto& w) {
+       w.Find("blk.1.ffn_up.weight").dims[1] = 48;
+       w.Find("blk.1.ffn_up.weight").data.resize(48 * 128);
+     },
+     "'blk.1.ffn_up.weight' has shape 32 x 48, expected 32 x 96", StatusKind::kCorrupt, "phi3"},
+    {"ExpertsShape",
+     [](auto& w) {
+       w.Find("blk.1.ffn_up_exps.weight").dims = {32, 96};
+     },
+     "'blk.1.ffn_up_exps.weight' has shape 32 x 96, expected 32 x 16 x 6", StatusKind::kCorrupt, "qwen3moe"},
+    {"ExpertsBias",
+     [](auto& w) {
+       w.F32Tensor("blk.1.ffn_up_exps.bias", {16, 6}, 0, 1);
+     },
+     "'blk.1.ffn_up_exps.bias'", kUnsupported, "qwen3moe"},
     {"Shape", [](auto& w) { std::swap(w.Find("blk.1.ffn_up.weight").dims[0], w.Find("blk.1.ffn_up.weight").dims[1]); },
      "'blk.1.ffn_up.weight' has shape 48 x 32, expected 32 x 48"},
     {"VocabSize",
@@ -175,8 +202,58 @@ const Case kConfigCases[] = {
     {"RotaryOdd", [](auto& w) { w.U32("llama.rope.dimension_count", 15); }, "even"},
     {"RopeBase", [](auto& w) { w.F32("llama.rope.freq_base", -1); }, "positive"},
     {"RopeFactor", [](auto& w) { w.F32("llama.rope.scaling.factor", -2); }, "positive"},
-    {"Yarn", [](auto& w) { w.Str("llama.rope.scaling.type", "yarn"); }, "'yarn'", kUnsupported},
-    {"Experts", [](auto& w) { w.U32("llama.expert_count", 8); }, "8 experts", kUnsupported},
+    {"RopeScaling", [](auto& w) { w.Str("llama.rope.scaling.type", "dynamic"); }, "rope scaling 'dynamic'",
+     kUnsupported},
+    {"RopeFactorNan", [](auto& w) { w.F32("llama.rope.scaling.factor", NAN); }, "positive"},
+    {"YarnBase",
+     [](auto& w) {
+       w.Str("llama.rope.scaling.type", "yarn");
+       w.F32("llama.rope.freq_base", 1);
+     },
+     "YaRN needs more than 1"},
+    {"AttnFactor", [](auto& w) { w.F32("llama.rope.scaling.attn_factor", 0); }, "positive"},
+    {"OriginalContext", [](auto& w) { w.U32("llama.rope.scaling.original_context_length", 0); }, "original_context"},
+    {"Alibi", [](auto& w) { w.F32("llama.attention.max_alibi_bias", 8); }, "ALiBi", kUnsupported},
+    {"Clamp", [](auto& w) { w.F32("llama.attention.clamp_kqv", 8); }, "clamping", kUnsupported},
+    {"NotCausal", [](auto& w) { w.Bool("llama.attention.causal", false); }, "causal", kUnsupported},
+    {"NextToken", [](auto& w) { w.U32("qwen3.nextn_predict_layers", 1); }, "multi-token", kUnsupported, "qwen3"},
+    {"ExpertsMissing", [](auto& w) { w.U32("llama.expert_count", 8); }, "expert_used_count is missing"},
+    {"ExpertsNone", [](auto& w) { w.U32("qwen3moe.expert_count", 0); }, "qwen3moe with 0 experts", StatusKind::kCorrupt,
+     "qwen3moe"},
+    {"ExpertsMany", [](auto& w) { w.U32("qwen3moe.expert_count", 1025); }, "not in 1..1024", StatusKind::kCorrupt,
+     "qwen3moe"},
+    {"ExpertsUsed", [](auto& w) { w.U32("qwen3moe.expert_used_count", 7); }, "not in 1..6", StatusKind::kCorrupt,
+     "qwen3moe"},
+    {"ExpertsOfQwen3",
+     [](auto& w) {
+       w.U32("qwen3.expert_count", 4);
+       w.U32("qwen3.expert_used_count", 2);
+     },
+     "qwen3 with 4 experts", StatusKind::kCorrupt, "qwen3"},
+    {"ExpertsOfQwen2",
+     [](auto& w) {
+       w.U32("qwen2.expert_count", 4);
+       w.U32("qwen2.expert_used_count", 2);
+     },
+     "experts in architecture qwen2", kUnsupported, "qwen2"},
+    {"ExpertsShared", [](auto& w) { w.U32("qwen3moe.expert_shared_count", 1); }, "shared experts", kUnsupported,
+     "qwen3moe"},
+    {"ExpertsSigmoid", [](auto& w) { w.U32("qwen3moe.expert_gating_func", 2); }, "expert_gating_func 2", kUnsupported,
+     "qwen3moe"},
+    {"ExpertsScale", [](auto& w) { w.F32("qwen3moe.expert_weights_scale", 2.5f); }, "scaling of expert weights",
+     kUnsupported, "qwen3moe"},
+    {"ExpertsNorm", [](auto& w) { w.Bool("qwen3moe.expert_weights_norm", false); }, "sum to 1", kUnsupported,
+     "qwen3moe"},
+    {"ExpertsGroups", [](auto& w) { w.U32("qwen3moe.expert_group_count", 2); }, "groups", kUnsupported, "qwen3moe"},
+    {"ExpertsDenseLayers", [](auto& w) { w.U32("qwen3moe.leading_dense_block_count", 1); }, "dense and expert",
+     kUnsupported, "qwen3moe"},
+    {"SoftcapNan", [](auto& w) { w.F32("gemma2.attn_logit_softcapping", NAN); }, "softcapping", StatusKind::kCorrupt,
+     "gemma2"},
+    {"WindowsPerLayer",
+     [](auto& w) {
+       w.Array("gemma2.attention.sliding_window_pattern", GgufType::kBool, std::vector<uint8_t>{1, 0, 1});
+     },
+     "per layer", kUnsupported, "gemma2"},
     {"Window", [](auto& w) { w.U32("gemma3.attention.sliding_window", 1u << 31); }, "sliding_window",
      StatusKind::kCorrupt, "gemma3"},
     {"WindowPattern", [](auto& w) { w.Str("gemma3.attention.sliding_window_pattern", "x"); }, "expected u32",
@@ -244,8 +321,31 @@ TEST(GgufCheck, AcceptsWhatItShould) {
   w.F32Tensor("output.weight", {32, 300}, 0, 1);
   EXPECT_TRUE(Check(w.Build()).ok()) << Check(w.Build()).ToString();
   // Other architectures are sound files too; Transformer::Load refuses them.
-  w.Str("general.architecture", "qwen2");
+  w.Str("general.architecture", "mamba");
   EXPECT_TRUE(Check(w.Build()).ok());
+  for (const std::string_view architecture : SupportedArchitectures()) {
+    const Status status = Check(TinyModel(std::string(architecture)).Build());
+    EXPECT_TRUE(status.ok()) << architecture << ": " << status.ToString();
+  }
+}
+
+// What files of these architectures carry: BPE of any pre-tokenizer, SentencePiece, or no tokenizer at all.
+TEST(GgufCheck, AcceptsTheVocabulariesOfItsArchitectures) {
+  for (const std::string_view architecture : SupportedArchitectures()) {
+    for (const char* tokenizer : {"gpt2", "llama", "none"}) {
+      GgufWriter w = TinyModel(std::string(architecture));
+      AddTokenizer(w, tokenizer);
+      EXPECT_TRUE(Check(w.Build()).ok()) << architecture << " " << tokenizer << " " << Check(w.Build()).ToString();
+    }
+    GgufWriter w = TinyModel(std::string(architecture));
+    AddTokenizer(w, "gpt2");
+    for (const char* pre : {"qwen2", "llama-bpe", "tekken", "gpt-4o", "smollm"}) {
+      w.Str("tokenizer.ggml.pre", pre);
+      EXPECT_TRUE(Check(w.Build()).ok()) << architecture << " " << pre;
+    }
+    w.Remove("tokenizer.ggml.model");
+    EXPECT_TRUE(Check(w.Build()).ok()) << Check(w.Build()).ToString();
+  }
 }
 
 // Zeros after the last tensor are padding: only cuts into what the header promises are seen.
@@ -261,11 +361,11 @@ TEST(GgufCheck, EveryPrefixIsCorrupt) {
 }
 
 TEST(GgufCheck, SurvivesRandomBytes) {
-  for (const char* architecture : {"llama", "gemma3"}) {
+  for (const std::string architecture : {"llama", "gemma3", "phi3", "qwen3moe"}) {
     const std::string good = TinyModel(architecture).Build();
-    Rng rng(std::string("gguf flips/") + architecture);
+    Rng rng("gguf flips/" + architecture);
     int refused = 0;
-    for (int round = 0; round < 3000; ++round) {
+    for (int round = 0; round < 2000; ++round) {
       std::string bytes = good;
       for (uint64_t i = 1 + rng.Below(4); i > 0; --i) bytes[rng.Below(20000)] = static_cast<char>(rng.Next());
       refused += !Check(bytes).ok();

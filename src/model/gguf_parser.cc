@@ -209,6 +209,7 @@ Status GgufParser::Extents() {
                          " ends after the file's " + std::to_string(size) + " bytes");
     }
     t.offset = data + expected;
+    t.data = view_.file_.data() + t.offset;
     expected = align(expected + t.n_bytes);
   }
   return OkStatus();

@@ -51,6 +51,8 @@ class GgufWriter {
     std::erase_if(values_, [&](const auto& v) { return v.first == key; });
   }
   void U32(const std::string& key, uint32_t v) { Set(key, GgufType::kU32, Bytes(v)); }
+  void U16(const std::string& key, uint16_t v) { Set(key, GgufType::kU16, Bytes(v)); }
+  void I32(const std::string& key, int32_t v) { Set(key, GgufType::kI32, Bytes(v)); }
   void F32(const std::string& key, float v) { Set(key, GgufType::kF32, Bytes(v)); }
   void Bool(const std::string& key, bool v) { Set(key, GgufType::kBool, Bytes(v)); }
   void Str(const std::string& key, const std::string& v) { Set(key, GgufType::kString, Text(v)); }
@@ -108,6 +110,22 @@ class GgufWriter {
   std::vector<std::pair<std::string, std::string>> values_;
 };
 
+// The parts that llama-gguf-split makes of a file: all metadata in the first, tensors cut into n runs.
+inline std::vector<GgufWriter> Split(const GgufWriter& whole, size_t n) {
+  std::vector<GgufWriter> parts(n);
+  parts[0] = whole;
+  parts[0].tensors.clear();
+  for (size_t i = 0; i < whole.tensors.size(); ++i) {
+    parts[i * n / whole.tensors.size()].tensors.push_back(whole.tensors[i]);
+  }
+  for (size_t i = 0; i < n; ++i) {
+    parts[i].U16("split.no", static_cast<uint16_t>(i));
+    parts[i].U16("split.count", static_cast<uint16_t>(n));
+    parts[i].I32("split.tensors.count", static_cast<int32_t>(whole.tensors.size()));
+  }
+  return parts;
+}
+
 // Enough of a vocabulary for libllama: "llama" (every byte) or "gpt2" (two letters and a merge), 300 tokens.
 inline void AddTokenizer(GgufWriter& w, const std::string& model) {
   constexpr int kTokens = 300;
@@ -135,10 +153,26 @@ inline void AddTokenizer(GgufWriter& w, const std::string& model) {
   w.U32("tokenizer.ggml.eos_token_id", 2);
 }
 
-// A valid random model of 3 layers, d_model 32, 4 query and 2 kv heads of 16, d_ff 48, 300 tokens. gemma3: layers 0 and
-// 1 slide over 8 tokens, layer 2 is global.
+// In place of a dense FFN of TinyModel: 6 experts of 16, 2 for each token.
+inline void AddExperts(GgufWriter& w, const std::string& architecture) {
+  w.U32(architecture + ".expert_count", 6);
+  w.U32(architecture + ".expert_used_count", 2);
+  for (int l = 0; l < 3; ++l) {
+    const std::string blk = "blk." + std::to_string(l) + ".ffn_";
+    std::erase_if(w.tensors, [&](const auto& t) { return t.name.starts_with(blk) && t.name != blk + "norm.weight"; });
+    w.F32Tensor(blk + "gate_inp.weight", {32, 6}, 0, 0.5f);
+    w.F32Tensor(blk + "gate_exps.weight", {32, 16, 6}, 0, 0.4f);
+    w.F32Tensor(blk + "up_exps.weight", {32, 16, 6}, 0, 0.4f);
+    w.F32Tensor(blk + "down_exps.weight", {16, 32, 6}, 0, 0.5f);
+  }
+}
+
+// A valid random model of 3 layers, d_model 32, 4 query and 2 kv heads of 16 (qwen2, phi3: 8), d_ff 48, 300 tokens.
+// gemma3: layers 0 and 1 slide over 8 tokens, layer 2 is global; gemma2: layers 0 and 2 slide, layer 1 is global.
 inline GgufWriter TinyModel(const std::string& architecture) {
-  const bool gemma = architecture == "gemma3";
+  const bool gemma = architecture == "gemma2" || architecture == "gemma3", phi3 = architecture == "phi3";
+  const bool qwen2 = architecture == "qwen2", qwen3 = architecture.starts_with("qwen3");
+  const int64_t head_dim = qwen2 || phi3 ? 8 : 16, q_dim = 4 * head_dim, kv_dim = 2 * head_dim;
   GgufWriter w;
   const std::string arch = architecture + ".";
   w.Str("general.architecture", architecture);
@@ -149,33 +183,46 @@ inline GgufWriter TinyModel(const std::string& architecture) {
   w.U32(arch + "feed_forward_length", 48);
   w.U32(arch + "attention.head_count", 4);
   w.U32(arch + "attention.head_count_kv", 2);
-  w.U32(arch + "attention.key_length", 16);
-  w.U32(arch + "attention.value_length", 16);
+  w.U32(arch + "attention.key_length", static_cast<uint32_t>(head_dim));
+  w.U32(arch + "attention.value_length", static_cast<uint32_t>(head_dim));
   w.F32(arch + "attention.layer_norm_rms_epsilon", 1e-5f);
-  w.U32(arch + "rope.dimension_count", 16);
-  if (gemma) {
-    w.U32(arch + "attention.sliding_window", 8);
-    w.U32(arch + "attention.sliding_window_pattern", 3);
-  }
-  AddTokenizer(w, gemma ? "llama" : "gpt2");
+  w.U32(arch + "rope.dimension_count", static_cast<uint32_t>(phi3 ? 6 : head_dim));
+  if (gemma) w.U32(arch + "attention.sliding_window", 8);
+  if (architecture == "gemma3") w.U32(arch + "attention.sliding_window_pattern", 3);
+  AddTokenizer(w, gemma || phi3 ? "llama" : "gpt2");
   w.F32Tensor("token_embd.weight", {32, 300}, 0, 0.5f);
   w.F32Tensor("output_norm.weight", {32}, 1, 0.2f);
   for (int l = 0; l < 3; ++l) {
     const std::string blk = "blk." + std::to_string(l) + ".";
     w.F32Tensor(blk + "attn_norm.weight", {32}, 1, 0.2f);
-    w.F32Tensor(blk + "attn_q.weight", {32, 64}, 0, 0.5f);
-    w.F32Tensor(blk + "attn_k.weight", {32, 32}, 0, 0.5f);
-    w.F32Tensor(blk + "attn_v.weight", {32, 32}, 0, 0.5f);
-    w.F32Tensor(blk + "attn_output.weight", {64, 32}, 0, 0.3f);
+    if (phi3) {
+      w.F32Tensor(blk + "attn_qkv.weight", {32, q_dim + 2 * kv_dim}, 0, 0.5f);
+    } else {
+      w.F32Tensor(blk + "attn_q.weight", {32, q_dim}, 0, 0.5f);
+      w.F32Tensor(blk + "attn_k.weight", {32, kv_dim}, 0, 0.5f);
+      w.F32Tensor(blk + "attn_v.weight", {32, kv_dim}, 0, 0.5f);
+    }
+    w.F32Tensor(blk + "attn_output.weight", {q_dim, 32}, 0, 0.3f);
     w.F32Tensor(blk + "ffn_norm.weight", {32}, 1, 0.2f);
-    w.F32Tensor(blk + "ffn_gate.weight", {32, 48}, 0, 0.4f);
-    w.F32Tensor(blk + "ffn_up.weight", {32, 48}, 0, 0.4f);
+    if (!phi3) w.F32Tensor(blk + "ffn_gate.weight", {32, 48}, 0, 0.4f);
+    w.F32Tensor(blk + "ffn_up.weight", {32, phi3 ? 96 : 48}, 0, 0.4f);
     w.F32Tensor(blk + "ffn_down.weight", {48, 32}, 0, 0.3f);
+    if (qwen2) {
+      w.F32Tensor(blk + "attn_q.bias", {q_dim}, 0, 1.0f);
+      w.F32Tensor(blk + "attn_k.bias", {kv_dim}, 0, 1.0f);
+      w.F32Tensor(blk + "attn_v.bias", {kv_dim}, 0, 1.0f);
+    }
+    if (qwen3 || architecture == "gemma3") {
+      w.F32Tensor(blk + "attn_q_norm.weight", {16}, 1, 0.2f);
+      w.F32Tensor(blk + "attn_k_norm.weight", {16}, 1, 0.2f);
+    }
     if (!gemma) continue;
-    w.F32Tensor(blk + "attn_q_norm.weight", {16}, 1, 0.2f);
-    w.F32Tensor(blk + "attn_k_norm.weight", {16}, 1, 0.2f);
     w.F32Tensor(blk + "post_attention_norm.weight", {32}, 1, 0.2f);
     w.F32Tensor(blk + "post_ffw_norm.weight", {32}, 1, 0.2f);
+  }
+  if (architecture == "qwen3moe") {
+    AddExperts(w, architecture);
+    w.U32(arch + "expert_feed_forward_length", 16);
   }
   return w;
 }

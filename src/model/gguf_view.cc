@@ -37,6 +37,7 @@ Result<GgufView> GgufView::Parse(std::span<const std::byte> file, std::string na
   GgufView view;
   view.name_ = std::move(name);
   view.file_ = file;
+  view.file_bytes_ = static_cast<int64_t>(file.size());
   ARKVALE_RETURN_IF_ERROR(GgufParser(view).Run());
   return view;
 }
@@ -67,6 +68,16 @@ Result<const GgufValue*> Typed(const GgufView& view, std::string_view key, GgufT
 }
 
 }  // namespace
+
+Result<std::optional<uint16_t>> GgufView::U16(std::string_view key) const {
+  ARKVALE_ASSIGN_OR_RETURN(const GgufValue* v, Typed(*this, key, GgufType::kU16, GgufType::kU16));
+  return v ? std::optional(Load<uint16_t>(v->bytes)) : std::nullopt;
+}
+
+Result<std::optional<int32_t>> GgufView::I32(std::string_view key) const {
+  ARKVALE_ASSIGN_OR_RETURN(const GgufValue* v, Typed(*this, key, GgufType::kI32, GgufType::kI32));
+  return v ? std::optional(Load<int32_t>(v->bytes)) : std::nullopt;
+}
 
 Result<std::optional<uint32_t>> GgufView::U32(std::string_view key) const {
   ARKVALE_ASSIGN_OR_RETURN(const GgufValue* v, Typed(*this, key, GgufType::kU32, GgufType::kU32));
@@ -105,12 +116,24 @@ Result<std::optional<std::vector<std::string_view>>> GgufView::Strings(std::stri
   return Out(std::move(strings));
 }
 
+Status GgufView::AddTensorsOf(const GgufView& part) {
+  for (const GgufTensor& tensor : part.tensors_) {
+    if (!tensor_index_.emplace(tensor.name, tensors_.size()).second) {
+      return part.Error("tensor '" + std::string(tensor.name) + "' is in another part too");
+    }
+    tensors_.push_back(tensor);
+  }
+  file_bytes_ += part.file_bytes_;
+  ++n_parts_;
+  return OkStatus();
+}
+
 WeightView GgufView::Weight(const GgufTensor& tensor) const {
   WeightView w;
-  w.data = file_.data() + tensor.offset;
+  w.data = tensor.data;
   w.ggml_type = tensor.ggml_type;
   w.cols = tensor.shape[0];
-  w.rows = tensor.shape[1];
+  w.rows = tensor.shape[1] * tensor.shape[2] * tensor.shape[3];
   w.row_bytes = static_cast<int64_t>(tensor.n_bytes / static_cast<uint64_t>(w.rows));
   return w;
 }

@@ -47,11 +47,12 @@ struct GgufTensor {
   int32_t ggml_type = 0;
   int32_t n_dims = 0;
   std::array<int64_t, 4> shape{1, 1, 1, 1};  // fastest dimension first, as ggml counts
-  uint64_t offset = 0;                       // of the first byte in the file
+  uint64_t offset = 0;                       // of the first byte in its file
   uint64_t n_bytes = 0;
+  const std::byte* data = nullptr;
 };
 
-// Borrows the bytes it was made of: they must outlive it. Immutable.
+// Borrows the bytes it was made of: they must outlive it. Immutable but for AddTensorsOf.
 class GgufView {
  public:
   // Corrupt names what is wrong: magic, version (2 and 3 are read), counts against the size, types, duplicate or empty
@@ -59,8 +60,12 @@ class GgufView {
   // `name` is put before every message.
   static Result<GgufView> Parse(std::span<const std::byte> file, std::string name);
 
+  // Takes over the tensors of the next part of a split model. Corrupt where a name occurs in both.
+  Status AddTensorsOf(const GgufView& part);
+
   const std::string& name() const { return name_; }
-  int64_t file_bytes() const { return static_cast<int64_t>(file_.size()); }
+  int32_t n_parts() const { return n_parts_; }        // 1 + those added
+  int64_t file_bytes() const { return file_bytes_; }  // of all parts
   const std::vector<GgufTensor>& tensors() const { return tensors_; }
   const std::vector<std::string_view>& keys() const { return keys_; }  // in file order
 
@@ -68,6 +73,8 @@ class GgufView {
   const GgufTensor* FindTensor(std::string_view name) const;
 
   // nullopt when the key is absent, Corrupt when it has another type. libllama reads keys just as strictly.
+  Result<std::optional<uint16_t>> U16(std::string_view key) const;
+  Result<std::optional<int32_t>> I32(std::string_view key) const;
   Result<std::optional<uint32_t>> U32(std::string_view key) const;
   Result<std::optional<float>> F32(std::string_view key) const;
   Result<std::optional<bool>> Bool(std::string_view key) const;
@@ -75,7 +82,7 @@ class GgufView {
   // Views on every element of a string array, in order; nullopt and Corrupt as above.
   Result<std::optional<std::vector<std::string_view>>> Strings(std::string_view key) const;
 
-  // The tensor as a matrix [shape[1], shape[0]]; a vector is one row. Callers have checked n_dims <= 2.
+  // The tensor as a matrix [shape[1] * shape[2] * shape[3], shape[0]]; a vector is one row.
   WeightView Weight(const GgufTensor& tensor) const;
 
   Status Error(const std::string& what) const { return Corrupt(name_ + ": " + what); }
@@ -84,6 +91,8 @@ class GgufView {
   friend class GgufParser;
   std::string name_;
   std::span<const std::byte> file_;
+  int64_t file_bytes_ = 0;
+  int32_t n_parts_ = 1;
   std::vector<std::string_view> keys_;
   std::unordered_map<std::string_view, GgufValue> values_;
   std::vector<GgufTensor> tensors_;

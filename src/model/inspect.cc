@@ -5,7 +5,7 @@
 #include "model/config.h"
 #include "model/gguf_check.h"
 #include "model/gguf_view.h"
-#include "model/mapped_file.h"
+#include "model/model_file.h"
 
 namespace arkvale {
 
@@ -30,6 +30,11 @@ void AddConfig(const ModelConfig& c, ModelSummary& s) {
   s.n_layers = c.n_layers;
   s.d_model = c.d_model;
   s.d_ff = c.d_ff;
+  s.n_experts = c.n_experts;
+  s.n_experts_used = c.n_experts_used;
+  s.d_ff_expert = c.d_ff_expert;
+  s.attention_softcap = c.attention_softcap;
+  s.final_softcap = c.final_softcap;
   s.n_q_heads = c.n_q_heads;
   s.n_kv_heads = c.n_kv_heads;
   s.head_dim_k = c.head_dim_k;
@@ -51,11 +56,12 @@ void AddConfig(const ModelConfig& c, ModelSummary& s) {
 }  // namespace
 
 Result<ModelSummary> InspectModel(const std::string& path) {
-  ARKVALE_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
-  ARKVALE_ASSIGN_OR_RETURN(const GgufView view, GgufView::Parse(file.bytes(), path));
+  ARKVALE_ASSIGN_OR_RETURN(const ModelFile file, ModelFile::Open(path));
+  const GgufView& view = file.view();
   ModelSummary s;
   s.path = path;
   s.file_bytes = view.file_bytes();
+  s.n_files = view.n_parts();
   s.n_tensors = static_cast<int64_t>(view.tensors().size());
   AddTypes(view, s);
 

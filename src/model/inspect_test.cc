@@ -40,17 +40,32 @@ TEST(Inspect, CountsSlidingLayersApart) {
   EXPECT_EQ(s->types[0].n_bytes, s->weight_bytes);
 }
 
+TEST(Inspect, ExpertsAndSoftcaps) {
+  const auto experts = Inspect(TinyModel("qwen3moe").Build());
+  ASSERT_TRUE(experts.ok()) << experts.status().ToString();
+  EXPECT_EQ(experts->n_experts, 6);
+  EXPECT_EQ(experts->n_experts_used, 2);
+  EXPECT_EQ(experts->d_ff_expert, 16);
+  EXPECT_EQ(experts->n_files, 1);
+  const auto gemma = Inspect(TinyModel("gemma2").Build());
+  ASSERT_TRUE(gemma.ok()) << gemma.status().ToString();
+  EXPECT_EQ(gemma->attention_softcap, 50.0f);
+  EXPECT_EQ(gemma->final_softcap, 30.0f);
+  EXPECT_EQ(gemma->n_experts, 0);
+}
+
 TEST(Inspect, SoundButUnsupportedFilesAreNoError) {
   GgufWriter w = TinyModel("llama");
   w.U32("llama.expert_count", 4);
+  w.U32("llama.expert_shared_count", 1);
   auto s = Inspect(w.Build());
   ASSERT_TRUE(s.ok()) << s.status().ToString();
-  EXPECT_NE(s->unsupported.find("experts"), std::string::npos);
-  w.Str("general.architecture", "qwen2");
+  EXPECT_NE(s->unsupported.find("shared experts"), std::string::npos);
+  w.Str("general.architecture", "mamba");
   s = Inspect(w.Build());
   ASSERT_TRUE(s.ok()) << s.status().ToString();
-  EXPECT_NE(s->unsupported.find("'qwen2'"), std::string::npos);
-  EXPECT_EQ(s->architecture, "qwen2");
+  EXPECT_NE(s->unsupported.find("'mamba'"), std::string::npos);
+  EXPECT_EQ(s->architecture, "mamba");
   EXPECT_EQ(s->n_layers, 0);
 }
 

@@ -1,62 +1,25 @@
 #include "model/transformer.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
-#include <initializer_list>
 #include <new>
 #include <utility>
 
+#include "base/bad_alloc.h"
 #include "model/batch_plan.h"
+#include "model/ffn.h"
 #include "model/gguf_check.h"
-#include "model/gguf_view.h"
-#include "model/mapped_file.h"
+#include "model/model_file.h"
+#include "model/project.h"
 #include "model/weights.h"
 #include "ops/embed.h"
-#include "ops/glu.h"
-#include "ops/matmul.h"
 #include "ops/rms_norm.h"
 #include "ops/rope.h"
 
 namespace arkvale {
 
 namespace {
-
-// Memory of one activation, grown to its high-water mark and reused.
-class Activation {
- public:
-  void Reserve(int64_t rows, int64_t cols) {
-    cols_ = cols;
-    if (static_cast<size_t>(rows * cols) > memory_.size()) memory_.resize(static_cast<size_t>(rows * cols));
-  }
-  // The first `rows` rows, [rows, cols].
-  MatrixView Rows(int64_t rows) { return {memory_.data(), rows, cols_, cols_}; }
-  // The same memory as one row per head, [rows * heads, cols / heads].
-  MatrixView Heads(int64_t rows, int64_t heads) { return {memory_.data(), rows * heads, cols_ / heads, cols_ / heads}; }
-
- private:
-  std::vector<float> memory_;
-  int64_t cols_ = 0;
-};
-
-MatrixView Slice(const MatrixView& m, const RowSpan& span) {
-  return {m.row(span.begin), span.end - span.begin, m.cols, m.stride};
-}
-
-// Every target = x W^T, each span of rows on its path.
-Status Project(const OpContext& ctx, const RowSet& rows, const MatrixView& x,
-               std::initializer_list<MatmulTarget> targets) {
-  std::array<MatmulTarget, 3> sliced;
-  for (const RowSpan& span : rows.spans) {
-    std::transform(targets.begin(), targets.end(), sliced.begin(), [&span](MatmulTarget t) {
-      t.out = Slice(t.out, span);
-      return t;
-    });
-    ARKVALE_RETURN_IF_ERROR(Matmul(ctx, span.path, Slice(x, span), {sliced.data(), targets.size()}));
-  }
-  return OkStatus();
-}
 
 // Moves the rows listed (increasing) to the front.
 void Compact(const MatrixView& m, std::span<const int64_t> rows) {
@@ -79,10 +42,10 @@ void Softcap(const OpContext& ctx, float cap, const MatrixView& m) {
 }  // namespace
 
 struct Transformer::Impl {
-  explicit Impl(MappedFile f) : file(std::move(f)) {}
+  explicit Impl(ModelFile f) : file(std::move(f)) {}
 
   // Constant after Load.
-  MappedFile file;
+  ModelFile file;
   ModelConfig config;
   Weights weights;
   std::vector<RopeParams> ropes;      // distinct ones
@@ -92,16 +55,16 @@ struct Transformer::Impl {
   BatchPlan plan;
   std::vector<int64_t> positions;
   Activation x;  // residual stream
-  Activation h;  // normed rows, and what is normed before it joins the residual stream
-  Activation q, k, v, attn, gate, up;
+  Activation h;  // normed rows
+  Activation y;  // what is normed before it joins the residual stream, where there are post norms
+  Activation q, k, v, attn;
+  Ffn ffn;
   std::vector<Activation> angles;  // one per entry of ropes
 
   void FindRopes();
   void Reserve();
   Status Run(const OpContext& ctx, KvCache& cache, const MatrixView& logits);
   Status RunLayer(const OpContext& ctx, KvCache& cache, int32_t l);
-  Status AddToResidual(const OpContext& ctx, const RowSet& rows, const MatrixView& in, const WeightView& w,
-                       const float* post_norm);
 };
 
 void Transformer::Impl::FindRopes() {
@@ -119,21 +82,13 @@ void Transformer::Impl::Reserve() {
   positions.resize(static_cast<size_t>(n));
   x.Reserve(n, config.d_model);
   h.Reserve(n, config.d_model);
+  if (config.post_norms) y.Reserve(n, config.d_model);
   q.Reserve(n, int64_t{config.n_q_heads} * config.head_dim_k);
   k.Reserve(n, int64_t{config.n_kv_heads} * config.head_dim_k);
   v.Reserve(n, int64_t{config.n_kv_heads} * config.head_dim_v);
   attn.Reserve(n, int64_t{config.n_q_heads} * config.head_dim_v);
-  gate.Reserve(n, config.d_ff);
-  up.Reserve(n, config.d_ff);
+  ffn.Reserve(config, n);
   for (size_t i = 0; i < ropes.size(); ++i) angles[i].Reserve(n, ropes[i].n_rot);
-}
-
-// x += post_norm(in W^T), or without the norm where there is none.
-Status Transformer::Impl::AddToResidual(const OpContext& ctx, const RowSet& rows, const MatrixView& in,
-                                        const WeightView& w, const float* post_norm) {
-  if (post_norm == nullptr) return Project(ctx, rows, in, {{w, x.Rows(rows.n), true}});
-  ARKVALE_RETURN_IF_ERROR(Project(ctx, rows, in, {{w, h.Rows(rows.n)}}));
-  return RmsNorm(ctx, h.Rows(rows.n), post_norm, config.rms_eps, x.Rows(rows.n), true);
 }
 
 Status Transformer::Impl::RunLayer(const OpContext& ctx, KvCache& cache, int32_t l) {
@@ -142,7 +97,8 @@ Status Transformer::Impl::RunLayer(const OpContext& ctx, KvCache& cache, int32_t
   const int64_t n = plan.all.n;
 
   ARKVALE_RETURN_IF_ERROR(RmsNorm(ctx, x.Rows(n), w.attn_norm, config.rms_eps, h.Rows(n)));
-  ARKVALE_RETURN_IF_ERROR(Project(ctx, plan.all, h.Rows(n), {{w.q, q.Rows(n)}, {w.k, k.Rows(n)}, {w.v, v.Rows(n)}}));
+  ARKVALE_RETURN_IF_ERROR(
+      Project(ctx, plan.all, h.Rows(n), {Target(w.q, q.Rows(n)), Target(w.k, k.Rows(n)), Target(w.v, v.Rows(n))}));
   if (config.qk_norm) {
     const MatrixView q_heads = q.Heads(n, config.n_q_heads), k_heads = k.Heads(n, config.n_kv_heads);
     ARKVALE_RETURN_IF_ERROR(RmsNorm(ctx, q_heads, w.q_norm, config.rms_eps, q_heads));
@@ -164,12 +120,16 @@ Status Transformer::Impl::RunLayer(const OpContext& ctx, KvCache& cache, int32_t
   }
   if (rows.n == 0) return OkStatus();
 
-  ARKVALE_RETURN_IF_ERROR(AddToResidual(ctx, rows, attn.Rows(rows.n), w.o, w.attn_post_norm));
-  ARKVALE_RETURN_IF_ERROR(RmsNorm(ctx, x.Rows(rows.n), w.ffn_norm, config.rms_eps, h.Rows(rows.n)));
-  const MatrixView g = gate.Rows(rows.n), u = up.Rows(rows.n);
-  ARKVALE_RETURN_IF_ERROR(Project(ctx, rows, h.Rows(rows.n), {{w.gate, g}, {w.up, u}}));
-  ARKVALE_RETURN_IF_ERROR(Glu(ctx, config.glu, g, u, g));
-  return AddToResidual(ctx, rows, g, w.down, w.ffn_post_norm);
+  const MatrixView residual = x.Rows(rows.n), normed = h.Rows(rows.n);
+  // Both halves of a layer add to the residual stream, through a norm where there are post norms.
+  const bool direct = !config.post_norms;
+  const MatrixView out = direct ? residual : y.Rows(rows.n);
+  ARKVALE_RETURN_IF_ERROR(Project(ctx, rows, attn.Rows(rows.n), {Target(w.o, out, direct)}));
+  if (!direct) ARKVALE_RETURN_IF_ERROR(RmsNorm(ctx, out, w.attn_post_norm, config.rms_eps, residual, true));
+  ARKVALE_RETURN_IF_ERROR(RmsNorm(ctx, residual, w.ffn_norm, config.rms_eps, normed));
+  ARKVALE_RETURN_IF_ERROR(ffn.Run(ctx, config, rows, w, normed, out, direct));
+  if (!direct) ARKVALE_RETURN_IF_ERROR(RmsNorm(ctx, out, w.ffn_post_norm, config.rms_eps, residual, true));
+  return OkStatus();
 }
 
 Status Transformer::Impl::Run(const OpContext& ctx, KvCache& cache, const MatrixView& logits) {
@@ -182,7 +142,7 @@ Status Transformer::Impl::Run(const OpContext& ctx, KvCache& cache, const Matrix
   for (int32_t l = 0; l < config.n_layers; ++l) ARKVALE_RETURN_IF_ERROR(RunLayer(ctx, cache, l));
   if (n_wanted == 0) return OkStatus();
   ARKVALE_RETURN_IF_ERROR(RmsNorm(ctx, x.Rows(n_wanted), weights.output_norm, config.rms_eps, h.Rows(n_wanted)));
-  ARKVALE_RETURN_IF_ERROR(Project(ctx, plan.output, h.Rows(n_wanted), {{weights.output, logits}}));
+  ARKVALE_RETURN_IF_ERROR(Project(ctx, plan.output, h.Rows(n_wanted), {Target(weights.output, logits)}));
   if (config.final_softcap > 0) Softcap(ctx, config.final_softcap, logits);
   return OkStatus();
 }
@@ -193,12 +153,12 @@ const ModelConfig& Transformer::config() const { return impl_->config; }
 int64_t Transformer::weight_bytes() const { return impl_->weights.total_bytes; }
 int64_t Transformer::step_bytes() const { return impl_->weights.step_bytes; }
 
-Result<std::unique_ptr<Transformer>> Transformer::Load(const std::string& path) {
-  ARKVALE_ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
+Result<std::unique_ptr<Transformer>> Transformer::Load(const std::string& path, const RopeOverride& rope) {
+  ARKVALE_ASSIGN_OR_RETURN(ModelFile file, ModelFile::Open(path));
   auto impl = std::make_unique<Impl>(std::move(file));
-  ARKVALE_ASSIGN_OR_RETURN(const GgufView view, GgufView::Parse(impl->file.bytes(), path));
+  const GgufView& view = impl->file.view();
   ARKVALE_RETURN_IF_ERROR(CheckGgufView(view));
-  ARKVALE_ASSIGN_OR_RETURN(impl->config, ReadConfig(view));
+  ARKVALE_ASSIGN_OR_RETURN(impl->config, ReadConfig(view, rope));
   ARKVALE_ASSIGN_OR_RETURN(impl->weights, BindWeights(view, impl->config));
   impl->FindRopes();
   return std::unique_ptr<Transformer>(new Transformer(std::move(impl)));
@@ -228,7 +188,7 @@ Status Transformer::Forward(const OpContext& ctx, KvCache& cache, std::span<cons
     for (int32_t i = 0; i < item.n_new; ++i) impl_->positions[row++] = committed + i;
   }
   const MatrixView out{logits.data(), plan.wanted.n, config.n_vocab, config.n_vocab};
-  Status status = impl_->Run(ctx, cache, out);
+  Status status = CatchBadAlloc([&] { return impl_->Run(ctx, cache, out); });
   if (status.ok()) status = cache.Commit();
   if (!status.ok()) cache.Abort();
   return status;

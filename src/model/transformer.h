@@ -28,9 +28,9 @@ struct ForwardItem {
 // Weights are memory-mapped and immutable; activations belong to the object, so one thread at a time may call Forward.
 class Transformer {
  public:
-  // Checks the file (gguf_check.h) before any reader sees it, maps it and reads its config.
+  // Maps the file (or all parts of a split one), checks it (gguf_check.h) and reads its config.
   // NotFound, Corrupt, InvalidArgument (an unsupported architecture or weight type is named).
-  static Result<std::unique_ptr<Transformer>> Load(const std::string& path);
+  static Result<std::unique_ptr<Transformer>> Load(const std::string& path, const RopeOverride& rope = {});
   ~Transformer();
 
   const ModelConfig& config() const;

@@ -21,9 +21,39 @@ namespace {
 using testing::GgufWriter;
 using testing::TinyModel;
 
-// Every feature of RunLayer is in one of these: a separate output matrix, rope factors, linear scaling, soft caps.
+void AddLlamaBiases(GgufWriter& w) {
+  for (int l = 0; l < 3; ++l) {
+    const std::string blk = "blk." + std::to_string(l) + ".";
+    w.F32Tensor(blk + "attn_q.bias", {64}, 0, 0.5f);
+    w.F32Tensor(blk + "attn_v.bias", {32}, 0, 0.5f);
+    w.F32Tensor(blk + "attn_output.bias", {32}, 0, 0.5f);
+    w.F32Tensor(blk + "ffn_gate.bias", {48}, 0, 0.5f);
+    w.F32Tensor(blk + "ffn_up.bias", {48}, 0, 0.5f);
+    w.F32Tensor(blk + "ffn_down.bias", {32}, 0, 0.5f);
+  }
+}
+
+// q, k and v in one matrix with one bias.
+void FuseQkv(GgufWriter& w) {
+  std::erase_if(w.tensors, [](const auto& t) {
+    return t.name.ends_with("attn_q.weight") || t.name.ends_with("attn_k.weight") || t.name.ends_with("attn_v.weight");
+  });
+  for (int l = 0; l < 3; ++l) {
+    const std::string blk = "blk." + std::to_string(l) + ".";
+    w.F32Tensor(blk + "attn_qkv.weight", {32, 128}, 0, 0.5f);
+    w.F32Tensor(blk + "attn_qkv.bias", {128}, 0, 0.5f);
+  }
+}
+
+void AddYarn(GgufWriter& w, const std::string& architecture) {
+  w.Str(architecture + ".rope.scaling.type", "yarn");
+  w.F32(architecture + ".rope.scaling.factor", 4.0f);
+  w.U32(architecture + ".rope.scaling.original_context_length", 128);
+  w.F32(architecture + ".rope.scaling.attn_factor", 0.9f);
+}
+
+// Every feature of RunLayer is in one of these: a separate output matrix, rope factors, scaling, soft caps, experts ...
 GgufWriter Model(const std::string& name) {
-  if (name == "llama") return TinyModel("llama");
   if (name == "llama3") {
     GgufWriter w = TinyModel("llama");
     w.F32("llama.rope.freq_base", 500.0f);
@@ -32,11 +62,33 @@ GgufWriter Model(const std::string& name) {
     w.F32Tensor("output.weight", {32, 300}, 0, 0.5f);
     return w;
   }
-  GgufWriter w = TinyModel("gemma3");
-  w.F32("gemma3.rope.freq_base", 1000.0f);
-  w.F32("gemma3.rope.scaling.factor", 4.0f);
-  w.F32("gemma3.rope.freq_base_swa", 100.0f);
-  w.F32("gemma3.final_logit_softcapping", 5.0f);
+  GgufWriter w = TinyModel(name == "mixtral" || name == "biases" ? "llama" : name == "fused" ? "qwen3" : name);
+  if (name == "mixtral") {
+    w.U32("llama.feed_forward_length", 16);
+    AddExperts(w, "llama");
+  } else if (name == "fused") {
+    FuseQkv(w);
+  } else if (name == "biases") {
+    AddLlamaBiases(w);
+  } else if (name == "qwen2") {
+    AddYarn(w, name);
+    w.F32Tensor("output.weight", {32, 300}, 0, 0.5f);
+    w.F32Tensor("output.bias", {300}, 0, 0.5f);
+  } else if (name == "phi3") {
+    w.U32("phi3.rope.scaling.original_context_length", 64);
+    w.F32("phi3.rope.scaling.attn_factor", 1.2f);
+    w.F32Tensor("rope_factors_long.weight", {3}, 3, 2);
+    w.F32Tensor("rope_factors_short.weight", {3}, 1, 0.2f);
+    w.U32("phi3.attention.sliding_window", 8);
+  } else if (name == "gemma2") {
+    w.F32("gemma2.attn_logit_softcapping", 2.0f);
+    w.F32("gemma2.final_logit_softcapping", 5.0f);
+  } else if (name == "gemma3") {
+    w.F32("gemma3.rope.freq_base", 1000.0f);
+    w.F32("gemma3.rope.scaling.factor", 4.0f);
+    w.F32("gemma3.rope.freq_base_swa", 100.0f);
+    w.F32("gemma3.final_logit_softcapping", 5.0f);
+  }
   return w;
 }
 
@@ -208,7 +260,8 @@ TEST_P(TransformerTest, FullCacheLeavesTheSequenceAsItWas) {
   const SeqId reference = NewSequence();
   Prefill(reference, ids, 60);
   const auto want = Step(reference, 3);
-  const int64_t one_block_bytes = 3 * 64 * 2 * (16 + 16) * 2;  // layers, tokens, kv heads, dims, f16
+  const ModelConfig& c = model_->config();
+  const int64_t one_block_bytes = 3 * 64 * c.n_kv_heads * (c.head_dim_k + c.head_dim_v) * 2;  // layers, tokens, f16
   NewCache(one_block_bytes);
   const SeqId seq = NewSequence();
   Prefill(seq, ids, 60);
@@ -219,17 +272,33 @@ TEST_P(TransformerTest, FullCacheLeavesTheSequenceAsItWas) {
   EXPECT_EQ(Step(seq, 3), want);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, TransformerTest, ::testing::Values("llama", "llama3", "gemma3"),
+TEST_P(TransformerTest, SplitFileGivesTheSameLogits) {
+  const auto ids = Tokens(20);
+  const auto whole = Prefill(NewSequence(), ids, ids.size());
+  const std::string prefix = ::testing::TempDir() + "tiny_" + std::to_string(getpid());
+  const auto parts = testing::Split(Model(GetParam()), 2);
+  const std::string paths[] = {prefix + "-00001-of-00002.gguf", prefix + "-00002-of-00002.gguf"};
+  for (int i = 0; i < 2; ++i) parts[i].Write(paths[i]);
+  auto model = Transformer::Load(paths[0]);
+  for (const std::string& path : paths) std::filesystem::remove(path);
+  ASSERT_TRUE(model.ok()) << model.status().ToString();
+  model_ = std::move(*model);
+  EXPECT_EQ(Prefill(NewSequence(), ids, ids.size()), whole);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, TransformerTest,
+                         ::testing::Values("llama", "llama3", "biases", "fused", "mixtral", "qwen2", "qwen3",
+                                           "qwen3moe", "phi3", "gemma2", "gemma3"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST(TransformerLoad, RefusesByName) {
   const std::string path = ::testing::TempDir() + "refused_" + std::to_string(getpid()) + ".gguf";
   GgufWriter w = TinyModel("llama");
-  w.Str("general.architecture", "qwen2");
+  w.Str("general.architecture", "mamba");
   w.Write(path);
   const Status status = Transformer::Load(path).status();
   EXPECT_EQ(status.kind(), StatusKind::kInvalidArgument);
-  EXPECT_NE(status.message().find("qwen2"), std::string::npos) << status.ToString();
+  EXPECT_NE(status.message().find("mamba"), std::string::npos) << status.ToString();
   std::filesystem::remove(path);
   EXPECT_EQ(Transformer::Load(path).status().kind(), StatusKind::kNotFound);
 }
