@@ -5,7 +5,7 @@ if(NOT ARKVALE_LLAMA_DIR)
                           ${CMAKE_SOURCE_DIR}/scripts/get_llama_cpp.sh --print-dir
                   OUTPUT_VARIABLE ARKVALE_LLAMA_DIR OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
 endif()
-if(NOT EXISTS ${ARKVALE_LLAMA_DIR}/lib/libllama.a)
+if(NOT EXISTS ${ARKVALE_LLAMA_DIR}/lib/libllama-text.a)
   message(FATAL_ERROR "no llama.cpp in '${ARKVALE_LLAMA_DIR}': run scripts/get_llama_cpp.sh first")
 endif()
 
@@ -21,6 +21,9 @@ arkvale_llama_library(ggml-base libggml-base.a Threads::Threads dl m)
 arkvale_llama_library(ggml-cpu libggml-cpu.a llama::ggml-base)
 arkvale_llama_library(ggml libggml.a llama::ggml-cpu llama::ggml-base)
 arkvale_llama_library(llama libllama.a llama::ggml)
+# Jinja templates and JSON schema to grammar, for the text room only.
+arkvale_llama_library(text libllama-text.a llama::ggml)
+target_include_directories(llama::text SYSTEM INTERFACE ${ARKVALE_LLAMA_DIR}/include/llama-text)
 
 add_library(llama_json INTERFACE)
 target_include_directories(llama_json SYSTEM INTERFACE ${ARKVALE_LLAMA_DIR}/include)

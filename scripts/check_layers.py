@@ -23,7 +23,7 @@ ROOMS = {
 # Folder of tools/ -> rooms it may include; folders not named here may include every room.
 TOOLS = {"common": {"base", "text"}, "generate": set(), "chat": set(), "serve": set()}
 
-LLAMA = re.compile(r"^(llama(-cpp)?|common|chat|sampling)\.h$")
+LLAMA = re.compile(r"^((llama(-cpp)?|common|chat|sampling|json|json-schema.*)\.h|jinja/.*)$")
 GGML = re.compile(r"^(ggml[\w-]*|gguf)\.h$")
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*[<"]([^>"]+)[>"]', re.MULTILINE)
 SUFFIXES = {".h", ".cc", ".cu", ".cuh"}
@@ -124,6 +124,8 @@ def self_test():
         ("src/extra/x.cc", "base/check.h"),
         ("src/kv/cache.cc", "src/ops/top_k.h"),
         ("src/model/weights.cc", "llama.h"),
+        ("src/engine/prompt.cc", "jinja/runtime.h"),
+        ("src/engine/engine.cc", "json-schema-to-grammar.h"),
         ("src/kv/cache.cc", "ggml.h"),
         ("src/ops/weight.h", "gguf.h"),
         ("tools/inspect/inspect.cc", "gguf.h"),

@@ -2,18 +2,20 @@
 # Installs the Debian packages that building and testing need and that are missing. Needs root or sudo only then.
 #   install_deps.sh          build, demo and tests
 #   install_deps.sh --dev    also clang-format and clang-tidy
+#   install_deps.sh --fuzz   also clang, whose libFuzzer the fuzz targets use
 set -euo pipefail
 
 packages=(
-  g++ cmake ninja-build ccache pkg-config git ca-certificates
+  g++ cmake ninja-build ccache pkg-config git ca-certificates patch
   python3 python3-pip           # scripts; pip fetches llama.cpp's source and the models
-  libhwy-dev libcli11-dev libspdlog-dev
+  libhwy-dev libcli11-dev libspdlog-dev libedit-dev
   libgtest-dev
 )
 case "${1:-}" in
   --dev) packages+=(clang-format clang-tidy) ;;
+  --fuzz) packages+=(clang libclang-rt-dev) ;;
   "") ;;
-  *) echo "usage: $0 [--dev]" >&2; exit 2 ;;
+  *) echo "usage: $0 [--dev|--fuzz]" >&2; exit 2 ;;
 esac
 
 if ! command -v dpkg-query >/dev/null; then

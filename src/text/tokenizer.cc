@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <exception>
 #include <limits>
+#include <new>
 #include <utility>
 
+#include "base/bad_alloc.h"
 #include "text/llama_log.h"
 #include "text/utf8.h"
 
@@ -52,7 +54,7 @@ struct Tokenizer::Impl {
   const llama_vocab* vocab = nullptr;
   int32_t n_vocab = 0;
   bool newlines_separate = false;
-  std::string chat_template;
+  ChatTemplate chat_template;
 
   // Appends the tokens of `text` (not empty) to `ids`.
   Status Append(std::string_view text, bool parse_special, std::vector<int32_t>& ids) const {
@@ -80,22 +82,36 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::string& path) {
   auto impl = std::make_unique<Impl>();
   try {
     impl->model.reset(llama_model_load_from_file(path.c_str(), params));
+  } catch (const std::bad_alloc&) {
+    return OutOfMemory();
   } catch (const std::exception& e) {
     return Corrupt(path + ": libllama cannot read the vocabulary: " + e.what());
   }
-  if (impl->model == nullptr) return Corrupt(path + ": libllama cannot read the vocabulary: " + errors.Text());
+  if (impl->model == nullptr) {
+    // libllama catches its own exceptions and logs what they say.
+    if (errors.Text().find("bad_alloc") != std::string::npos) return OutOfMemory();
+    return Corrupt(path + ": libllama cannot read the vocabulary: " + errors.Text());
+  }
   impl->vocab = llama_model_get_vocab(impl->model.get());
   impl->n_vocab = llama_vocab_n_tokens(impl->vocab);
   if (impl->n_vocab <= 0 || llama_vocab_type(impl->vocab) == LLAMA_VOCAB_TYPE_NONE) {
     return Corrupt(path + ": the file holds no vocabulary");
   }
   impl->newlines_separate = NewlinesSeparate(impl->model.get(), impl->vocab);
-  if (const char* chat = llama_model_chat_template(impl->model.get(), nullptr)) impl->chat_template = chat;
-  return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(impl)));
+  std::unique_ptr<Tokenizer> tokenizer(new Tokenizer(std::move(impl)));
+  tokenizer->SetChatTemplate();
+  return tokenizer;
 }
 
 Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Tokenizer::~Tokenizer() = default;
+
+void Tokenizer::SetChatTemplate() {
+  const char* source = llama_model_chat_template(impl_->model.get(), nullptr);
+  if (source == nullptr) return;
+  const auto name = [&](int32_t id) { return id < 0 ? std::string() : Decode({&id, 1}, /*special=*/true); };
+  impl_->chat_template = {source, name(bos()), name(eos()), add_bos()};
+}
 
 Result<std::vector<int32_t>> Tokenizer::Encode(std::string_view text, bool add_bos, bool parse_special) const {
   if (text.size() > kMaxTextBytes) {
@@ -113,6 +129,8 @@ Result<std::vector<int32_t>> Tokenizer::Encode(std::string_view text, bool add_b
       ARKVALE_RETURN_IF_ERROR(impl_->Append(text.substr(0, block), parse_special, ids));
       text.remove_prefix(block);
     }
+  } catch (const std::bad_alloc&) {
+    return OutOfMemory();
   } catch (const std::exception& e) {
     return Internal(std::string("libllama cannot tokenise this text: ") + e.what());
   }
@@ -164,6 +182,7 @@ bool Tokenizer::add_bos() const { return llama_vocab_get_add_bos(impl_->vocab) &
 bool Tokenizer::IsEndOfGeneration(int32_t id) const {
   return id >= 0 && id < impl_->n_vocab && llama_vocab_is_eog(impl_->vocab, id);
 }
-const std::string& Tokenizer::chat_template() const { return impl_->chat_template; }
+const ChatTemplate& Tokenizer::chat_template() const { return impl_->chat_template; }
+const llama_vocab* Tokenizer::vocab() const { return impl_->vocab; }
 
 }  // namespace arkvale

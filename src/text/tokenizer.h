@@ -11,6 +11,8 @@
 #include "arkvale/status.h"
 #include "text/chat_template.h"
 
+struct llama_vocab;
+
 namespace arkvale {
 
 // Immutable after Load: any number of threads may use one.
@@ -25,7 +27,9 @@ class Tokenizer {
 
   // `add_bos` puts BOS first if the vocabulary asks for it (add_bos()); EOS is never added. `parse_special` turns the
   // names of special tokens into those tokens: for pieces of a chat template only, never for documents.
-  // InvalidArgument: invalid UTF-8 (the byte offset is quoted), text of more than 1 GiB.
+  // Bytes that a vocabulary has no token for are left out, as by every tokenizer of that vocabulary (SmolLM2: the
+  // control characters 04 06 13 14 16 1d and the unassigned planes from U+40000). InvalidArgument: invalid UTF-8 (the
+  // byte offset is quoted), text of more than 1 GiB.
   Result<std::vector<int32_t>> Encode(std::string_view text, bool add_bos, bool parse_special) const;
   // Each segment by itself, concatenated. An error names the segment's own byte offset.
   Result<std::vector<int32_t>> EncodeSegments(std::span<const TextSegment> segments, bool add_bos) const;
@@ -41,12 +45,15 @@ class Tokenizer {
   int32_t eos() const;  // -1: none
   bool add_bos() const;
   bool IsEndOfGeneration(int32_t id) const;
-  // Jinja source; empty: the model has none.
-  const std::string& chat_template() const;
+  // empty(): the model has none.
+  const ChatTemplate& chat_template() const;
+  // For this room; owned.
+  const llama_vocab* vocab() const;
 
  private:
   struct Impl;
   explicit Tokenizer(std::unique_ptr<Impl> impl);
+  void SetChatTemplate();
   std::unique_ptr<Impl> impl_;
 };
 

@@ -158,12 +158,23 @@ TEST(Tokenizer, ChatTurnsUseTheModelsMarkersOnce) {
   const auto marker = t.Encode("<|im_start|>", false, true);
   ASSERT_TRUE(marker.ok());
   ASSERT_EQ(marker->size(), 1u);
-  EXPECT_EQ(std::ranges::count(*ids, marker->front()), 2);
+  EXPECT_EQ(std::ranges::count(*ids, marker->front()), 3);
   EXPECT_EQ(ids->front(), marker->front());
-  EXPECT_EQ(t.Decode(*ids, true), "<|im_start|>user\n" + document + "<|im_end|>\n<|im_start|>assistant\n");
+  // The system text is the template's own.
+  EXPECT_EQ(t.Decode(*ids, true),
+            "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+            "<|im_start|>user\n" +
+                document + "<|im_end|>\n<|im_start|>assistant\n");
 }
 
-TEST(Tokenizer, ABaseModelHasNoChatTemplate) { EXPECT_EQ(Vocabulary(kGemma).chat_template(), ""); }
+TEST(Tokenizer, ABaseModelHasNoChatTemplate) { EXPECT_TRUE(Vocabulary(kGemma).chat_template().empty()); }
+
+TEST(Tokenizer, TheTemplateKnowsTheModelsMarkers) {
+  const ChatTemplate& chat = Vocabulary(kSmolLm2).chat_template();
+  EXPECT_EQ(chat.bos, "<|im_start|>");
+  EXPECT_EQ(chat.eos, "<|im_end|>");
+  EXPECT_FALSE(chat.adds_bos);
+}
 
 TEST(Tokenizer, AFileThatIsNoModelIsRefused) {
   const auto missing = Tokenizer::Load(ModelPath("no-such-file.gguf"));
