@@ -4,6 +4,8 @@
 //   arkvale::GenerateRequest request{.context = text, .question = "What is the pass key?"};
 //   auto result = (*engine)->Generate(request, {.on_text = [](std::string_view s) { ... }});
 //
+// A conversation over many turns is a Chat (arkvale/chat.h).
+//
 // Threads: one call at a time; `cancel` may be set from any thread or a signal handler.
 #pragma once
 
@@ -21,12 +23,26 @@
 
 namespace arkvale {
 
+// Longer contexts than a model was trained for.
+enum class RopeScaling : uint8_t {
+  kModel,   // what the file says
+  kNone,    // none, whatever the file says
+  kLinear,  // positions divided by the factor (arXiv 2306.15595)
+  kYarn,    // YaRN (arXiv 2309.00071)
+};
+
 struct EngineOptions {
-  std::string model_path;
+  std::string model_path;        // the first file of a split model
   int32_t threads = 0;           // 0 = physical cores
   int64_t ctx_tokens = 0;        // longest context; 0 = the model's
   int64_t host_limit_bytes = 0;  // limit of KV in RAM; 0 = half of RAM
   int32_t prefill_chunk = 512;   // tokens a prefill advances at once: memory for activations, never results
+  int64_t hot_limit_bytes = 0;   // --kv-hot-mem: hard limit of hot K, V and digests over all sequences; 0 = none
+  RopeScaling rope_scaling = RopeScaling::kModel;
+  float rope_scale = 0.0f;  // the factor, > 1 stretches; 0 = the file's
+  // Prompts whose K and V are kept for a later request that begins with them (prefix reuse); the oldest goes first, and
+  // all of them before a request fails for memory. 0 = off.
+  int32_t kept_sequences = 4;
 };
 
 struct SamplingOptions {
@@ -35,6 +51,9 @@ struct SamplingOptions {
   float top_p = 0.95f;       // 1 = off
   float min_p = 0.05f;       // 0 = off
   uint32_t seed = 0;
+  // At most one of the two; the answer then can only be what it allows.
+  std::string grammar;      // GBNF source with the rule `root`
+  std::string json_schema;  // JSON schema source
 };
 
 struct GenerateRequest {
@@ -60,7 +79,9 @@ struct GenerateResult {
   std::vector<int32_t> token_ids;  // answer only
   std::string stop_reason;         // "eog", "stop", "length" or "cancelled"
   int64_t prompt_tokens = 0;       // context ids, BOS included
+  int64_t reused_tokens = 0;       // of prompt_tokens, taken from an earlier sequence instead of being prefilled
   int64_t question_tokens = 0;
+  int64_t budget_tokens = 0;  // KvOptions::budget_tokens; where that is kAutoBudget, what it became
   double load_ms = 0;
   double ttft_ms = 0;  // from the call to the first answer token
   double prefill_ms = 0;
@@ -78,6 +99,9 @@ struct ModelInfo {
   bool has_chat_template = false;
 };
 
+class Chat;
+struct ChatOptions;
+
 class Engine {
  public:
   static Result<std::unique_ptr<Engine>> Open(const EngineOptions& options);
@@ -88,6 +112,10 @@ class Engine {
   // After Cancelled or an error in the answer `partial` (if given) holds what was produced.
   Result<GenerateResult> Generate(const GenerateRequest& request, const GenerateCallbacks& callbacks,
                                   GenerateResult* partial = nullptr);
+
+  // A conversation; it must end before the engine does. InvalidArgument: the model has no chat template, or options
+  // that do not fit.
+  Result<std::unique_ptr<Chat>> StartChat(const ChatOptions& options);
 
   const ModelInfo& model() const;
   int32_t threads() const;

@@ -1,29 +1,30 @@
 #include "arkvale/engine.h"
 
+#include <string>
 #include <utility>
 
+#include "base/bad_alloc.h"
+#include "engine/engine_impl.h"
 #include "engine/generation.h"
-#include "engine/runtime.h"
 
 namespace arkvale {
-
-struct Engine::Impl {
-  std::unique_ptr<Runtime> runtime;
-};
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Engine::~Engine() = default;
 
 Result<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& options) {
+  if (options.kept_sequences < 0) {
+    return InvalidArgument("kept sequences " + std::to_string(options.kept_sequences) + " < 0: use 0 for none");
+  }
   ARKVALE_ASSIGN_OR_RETURN(auto runtime, Runtime::Load(options));
-  auto impl = std::make_unique<Impl>(Impl{std::move(runtime)});
-  return std::unique_ptr<Engine>(new Engine(std::move(impl)));
+  return std::unique_ptr<Engine>(new Engine(std::make_unique<Impl>(std::move(runtime), options.kept_sequences)));
 }
 
 Result<GenerateResult> Engine::Generate(const GenerateRequest& request, const GenerateCallbacks& callbacks,
                                         GenerateResult* partial) {
   GenerateResult result;
-  const Status status = Generation(*impl_->runtime, request, callbacks, result).Run();
+  const Status status =
+      CatchBadAlloc([&] { return RunGeneration(*impl_->runtime, impl_->prefixes, request, callbacks, result); });
   if (partial != nullptr) *partial = result;
   if (!status.ok()) return status;
   return result;

@@ -1,70 +1,11 @@
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <fstream>
-#include <sstream>
-
 #include "arkvale/engine.h"
+#include "engine/engine_test_util.h"
 #include "engine/session.h"
 
 namespace arkvale {
 namespace {
-
-constexpr int32_t kThreads = 2;
-
-std::string ModelPath(const std::string& file) {
-  const char* dir = std::getenv("ARKVALE_MODELS");
-  return (dir != nullptr ? std::string(dir) : std::string(ARKVALE_SOURCE_DIR) + "/models") + "/" + file;
-}
-
-std::string Novel(size_t n_bytes) {
-  std::ifstream file(std::string(ARKVALE_SOURCE_DIR) + "/tests/data/frankenstein_excerpt.txt");
-  std::stringstream text;
-  text << file.rdbuf();
-  EXPECT_GE(text.str().size(), n_bytes);
-  return text.str().substr(0, n_bytes);
-}
-
-EngineOptions SmolLm2() {
-  EngineOptions options;
-  options.model_path = ModelPath("SmolLM2-135M-Instruct.Q4_1.gguf");
-  options.threads = kThreads;
-  return options;
-}
-
-EngineOptions Gemma3() {
-  EngineOptions options = SmolLm2();
-  options.model_path = ModelPath("gemma-3-270m-q4_k_m.gguf");
-  return options;
-}
-
-std::unique_ptr<Engine> Open(const EngineOptions& options) {
-  auto engine = Engine::Open(options);
-  EXPECT_TRUE(engine.ok()) << engine.status().ToString();
-  return engine.ok() ? std::move(*engine) : nullptr;
-}
-
-KvOptions Kv(KvPolicyKind policy, int64_t budget_tokens) {
-  KvOptions kv;
-  kv.policy = policy;
-  kv.budget_tokens = budget_tokens;
-  return kv;
-}
-
-GenerateRequest Request(const std::string& context, const std::string& question, const KvOptions& kv) {
-  GenerateRequest request;
-  request.context = context;
-  request.question = question;
-  request.max_tokens = 16;
-  request.kv = kv;
-  return request;
-}
-
-GenerateResult Generate(Engine& engine, const GenerateRequest& request) {
-  const auto result = engine.Generate(request, {});
-  EXPECT_TRUE(result.ok()) << result.status().ToString();
-  return result.ok() ? *result : GenerateResult{};
-}
 
 TEST(Engine, BudgetThatHoldsEverythingIsDense) {
   for (const auto& options : {SmolLm2(), Gemma3()}) {
@@ -139,7 +80,8 @@ TEST(Engine, CancelKeepsWhatWasProduced) {
   EXPECT_EQ(Generate(*engine, request).token_ids, whole.token_ids) << "nothing is left of the cancelled runs";
 }
 
-// A limit that holds one sequence but not two: every path must have dropped its sequence.
+// A limit that holds one sequence but not two: every path must have dropped its sequence, and what is kept for later
+// prompts must make room.
 TEST(Engine, EveryEndDropsTheSequence) {
   EngineOptions options = SmolLm2();
   options.host_limit_bytes = int64_t{24} << 20;
@@ -147,6 +89,7 @@ TEST(Engine, EveryEndDropsTheSequence) {
   ASSERT_NE(engine, nullptr);
   auto request = Request(Novel(2500), "", Kv(KvPolicyKind::kFull, 0));
   for (int i = 0; i < 3; ++i) {
+    request.context = Novel(7500).substr(2500 * static_cast<size_t>(i), 2500);
     EXPECT_EQ(Generate(*engine, request).stop_reason, "length");
     std::atomic<bool> cancel = false;
     GenerateCallbacks callbacks;

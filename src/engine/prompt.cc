@@ -17,7 +17,7 @@ Result<std::pair<Segments, Segments>> SplitTurn(const Tokenizer& tokenizer, cons
   const std::array<ChatMessage, 1> messages = {{{"user", request.context + request.question}}};
   ARKVALE_ASSIGN_OR_RETURN(Segments segments, RenderChat(tokenizer.chat_template(), messages, true));
   const auto turn = std::find_if(segments.begin(), segments.end(), [](const auto& s) { return !s.parse_special; });
-  if (turn == segments.end()) return Internal("the rendered chat has no user turn");
+  if (turn == segments.end()) return InvalidArgument("the context is blank: give a text to ask about");
   // Templates may trim the turn.
   const size_t trimmed = messages[0].content.find(turn->text);
   const size_t cut = std::min(turn->text.size(), request.context.size() - std::min(request.context.size(), trimmed));

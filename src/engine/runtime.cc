@@ -1,10 +1,19 @@
 #include "engine/runtime.h"
 
+#include <algorithm>
+#include <cmath>
 #include <string>
+#include <system_error>
 #include <utility>
 
+#include "base/bad_alloc.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/machine.h"
+#include "engine/memory_check.h"
+#include "kv/block_pool.h"
+#include "kv/hot_bytes.h"
+#include "ops/cpu_check.h"
 #include "ops/op_table.h"
 
 namespace arkvale {
@@ -20,6 +29,12 @@ Status CheckOptions(const EngineOptions& o) {
   if (o.ctx_tokens < 0) return InvalidArgument("context of " + std::to_string(o.ctx_tokens) + " tokens < 0");
   if (o.host_limit_bytes < 0) {
     return InvalidArgument("KV memory limit " + std::to_string(o.host_limit_bytes) + " bytes < 0");
+  }
+  if (o.hot_limit_bytes < 0) {
+    return InvalidArgument("hot KV memory limit " + std::to_string(o.hot_limit_bytes) + " bytes < 0");
+  }
+  if (!(o.rope_scale >= 0) || !std::isfinite(o.rope_scale)) {
+    return InvalidArgument("rope scale " + std::to_string(o.rope_scale) + ": use a factor > 0, or 0 for the file's");
   }
   if (o.prefill_chunk < 1) return InvalidArgument("prefill chunk " + std::to_string(o.prefill_chunk) + " tokens < 1");
   return OkStatus();
@@ -49,27 +64,76 @@ Runtime::Runtime(int32_t threads)
 Result<std::unique_ptr<Runtime>> Runtime::Load(const EngineOptions& options) {
   const int64_t start_ns = NowNs();
   ARKVALE_RETURN_IF_ERROR(CheckOptions(options));
-  std::unique_ptr<Runtime> runtime(new Runtime(options.threads == 0 ? PhysicalCores() : options.threads));
-  ARKVALE_RETURN_IF_ERROR(runtime->LoadModel(options));
-  runtime->load_ms_ = MsSince(start_ns);
-  return runtime;
+  ARKVALE_RETURN_IF_ERROR(CheckCpu());
+  if (KernelsAreScalar()) {
+    Log().warn("this CPU has no AVX2: attention and norms run as scalar code, many times slower");
+  }
+  const int32_t threads = options.threads == 0 ? PhysicalCores() : options.threads;
+  try {
+    return CatchBadAlloc([&]() -> Result<std::unique_ptr<Runtime>> {
+      std::unique_ptr<Runtime> runtime(new Runtime(threads));
+      ARKVALE_RETURN_IF_ERROR(runtime->LoadModel(options));
+      runtime->load_ms_ = MsSince(start_ns);
+      return runtime;
+    });
+  } catch (const std::system_error& error) {
+    return ResourceExhausted("cannot start " + std::to_string(threads) + " threads (" + error.what() +
+                             "): use fewer --threads");
+  }
 }
 
 Status Runtime::LoadModel(const EngineOptions& options) {
-  ARKVALE_ASSIGN_OR_RETURN(transformer_, Transformer::Load(options.model_path));  // checks the file for all that follow
+  const RopeOverride rope{
+      .scaling = options.rope_scaling, .factor = options.rope_scale, .context_tokens = options.ctx_tokens};
+  // Checks the file for all that follow.
+  ARKVALE_ASSIGN_OR_RETURN(transformer_, Transformer::Load(options.model_path, rope));
+  const int64_t ram = MemoryBytes();
+  if (transformer_->weight_bytes() > ram) {
+    Log().warn("the weights take {} and this machine has {}: each token will read them from the disk",
+               ByteText(transformer_->weight_bytes()), ByteText(ram));
+  }
   ARKVALE_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Load(options.model_path));
   info_ = MakeInfo(options.model_path, *transformer_, *tokenizer_);
   ctx_tokens_ = options.ctx_tokens == 0 ? info_.context_tokens : options.ctx_tokens;
   if (ctx_tokens_ > info_.context_tokens) {
     return InvalidArgument("context of " + std::to_string(ctx_tokens_) + " tokens > " +
-                           std::to_string(info_.context_tokens) + ", what the model was trained for: ask for less");
+                           std::to_string(info_.context_tokens) +
+                           ", the longest the model allows: ask for less, or stretch it by --rope-scaling yarn "
+                           "--rope-scale F");
   }
   prefill_chunk_ = options.prefill_chunk;
+  host_limit_bytes_ = options.host_limit_bytes == 0 ? ram / 2 : options.host_limit_bytes;
+  hot_limit_bytes_ = options.hot_limit_bytes;
   KvCache::Config config;
   config.shape = transformer_->config().kv_shape();
-  config.host_limit_bytes = options.host_limit_bytes == 0 ? MemoryBytes() / 2 : options.host_limit_bytes;
+  config.host_limit_bytes = host_limit_bytes_;
+  config.hot_limit_bytes = hot_limit_bytes_;
   ARKVALE_ASSIGN_OR_RETURN(cache_, KvCache::Make(std::move(config), context_));
   return OkStatus();
+}
+
+Status Runtime::CheckFits(int64_t n_tokens) const {
+  const int64_t in_blocks = (n_tokens + kBlockTokens - 1) / kBlockTokens * kBlockTokens;
+  const int64_t n_rows = std::min<int64_t>(n_tokens, prefill_chunk_);
+  return CheckMemory({.n_tokens = n_tokens,
+                      .kv_bytes = cache_->FullBytes(in_blocks),
+                      .activation_bytes = ActivationBytes(transformer_->config(), n_rows)},
+                     {.host_limit_bytes = host_limit_bytes_, .ram_bytes = MemoryBytes()});
+}
+
+Result<KvOptions> Runtime::ResolveBudget(const KvOptions& options, int64_t n_tokens) const {
+  KvOptions resolved = options;
+  const bool is_auto = options.budget_tokens == kAutoBudget;
+  if (is_auto && hot_limit_bytes_ == 0) {
+    return InvalidArgument("budget auto is what --kv-hot-mem has room for: give that limit, or a number of tokens");
+  }
+  if (is_auto) resolved.budget_tokens = 0;
+  ARKVALE_RETURN_IF_ERROR(resolved.Validate(info_.n_layers, info_.n_kv_heads));
+  if (!is_auto || options.policy == KvPolicyKind::kFull) return resolved;
+  ARKVALE_ASSIGN_OR_RETURN(resolved.budget_tokens,
+                           BudgetForHotBytes(cache_->shape(), resolved, n_tokens, hot_limit_bytes_));
+  ARKVALE_RETURN_IF_ERROR(resolved.Validate(info_.n_layers, info_.n_kv_heads));
+  return resolved;
 }
 
 }  // namespace arkvale

@@ -31,6 +31,14 @@ class Runtime {
   int32_t prefill_chunk() const { return prefill_chunk_; }
   double load_ms() const { return load_ms_; }
 
+  // ResourceExhausted where a sequence of `n_tokens` tokens (input and longest answer) cannot fit in memory. Call it
+  // before the prefill.
+  Status CheckFits(int64_t n_tokens) const;
+  // `options`, valid for the model; kAutoBudget becomes the largest budget with which such a sequence, running alone,
+  // stays within hot_limit_bytes. InvalidArgument: auto without that limit, or what KvOptions::Validate says.
+  // ResourceExhausted: no budget fits.
+  Result<KvOptions> ResolveBudget(const KvOptions& options, int64_t n_tokens) const;
+
  private:
   explicit Runtime(int32_t threads);
   Status LoadModel(const EngineOptions& options);
@@ -40,6 +48,8 @@ class Runtime {
   OpContext context_;
   ModelInfo info_;
   int64_t ctx_tokens_ = 0;
+  int64_t host_limit_bytes_ = 0;
+  int64_t hot_limit_bytes_ = 0;
   int32_t prefill_chunk_ = 0;
   double load_ms_ = 0;
   std::unique_ptr<Tokenizer> tokenizer_;

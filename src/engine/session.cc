@@ -1,8 +1,10 @@
 #include "engine/session.h"
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
+#include "base/bad_alloc.h"
 #include "base/check.h"
 
 namespace arkvale {
@@ -13,13 +15,19 @@ Result<Session> Session::Make(Runtime& runtime, const KvOptions& options) {
 }
 
 Session::Session(Session&& other) noexcept
-    : runtime_(other.runtime_), seq_(std::exchange(other.seq_, SeqId())), logits_(std::move(other.logits_)) {}
+    : runtime_(other.runtime_),
+      seq_(std::exchange(other.seq_, SeqId())),
+      ids_(std::move(other.ids_)),
+      n_prefilled_(other.n_prefilled_),
+      logits_(std::move(other.logits_)) {}
 
 Session& Session::operator=(Session&& other) noexcept {
   if (this != &other) {
     Drop();
     runtime_ = other.runtime_;
     seq_ = std::exchange(other.seq_, SeqId());
+    ids_ = std::move(other.ids_);
+    n_prefilled_ = other.n_prefilled_;
     logits_ = std::move(other.logits_);
   }
   return *this;
@@ -34,6 +42,11 @@ void Session::Drop() {
 Status Session::Prefill(std::span<const int32_t> ids, bool want_logits, const Progress& progress) {
   if (ids.empty()) return InvalidArgument("prefill of 0 tokens: give at least 1");
   const auto total = static_cast<int64_t>(ids.size());
+  try {
+    ids_.reserve(ids_.size() + ids.size());  // what is committed must be recorded: nothing may fail in between
+  } catch (const std::bad_alloc&) {
+    return OutOfMemory();
+  }
   for (int64_t done = 0; done < total;) {
     const int64_t n = std::min<int64_t>(runtime_->prefill_chunk(), total - done);
     const bool last = done + n == total;
@@ -43,6 +56,8 @@ Status Session::Prefill(std::span<const int32_t> ids, bool want_logits, const Pr
                            .logits = last && want_logits ? LogitsWanted::kLast : LogitsWanted::kNone};
     ARKVALE_RETURN_IF_ERROR(
         runtime_->transformer().Forward(runtime_->op_context(), runtime_->cache(), {&item, 1}, logits_));
+    if (n_prefilled_ == n_tokens()) n_prefilled_ += n;
+    ids_.insert(ids_.end(), item.tokens.begin(), item.tokens.end());
     done += n;
     if (progress) ARKVALE_RETURN_IF_ERROR(progress(done));
   }
@@ -54,13 +69,31 @@ Status Session::Step(int32_t id, bool want_logits) {
                          .tokens = {&id, 1},
                          .phase = KvPhase::kStep,
                          .logits = want_logits ? LogitsWanted::kLast : LogitsWanted::kNone};
-  return runtime_->transformer().Forward(runtime_->op_context(), runtime_->cache(), {&item, 1}, logits_);
+  try {
+    if (ids_.size() == ids_.capacity()) ids_.reserve(2 * ids_.size() + 1);
+  } catch (const std::bad_alloc&) {
+    return OutOfMemory();
+  }
+  ARKVALE_RETURN_IF_ERROR(
+      runtime_->transformer().Forward(runtime_->op_context(), runtime_->cache(), {&item, 1}, logits_));
+  ids_.push_back(id);
+  return OkStatus();
 }
 
 Result<Session> Session::Fork(const KvOptions& options) const {
   ARKVALE_ASSIGN_OR_RETURN(const SeqId seq, runtime_->cache().Fork(seq_, options));
   Session fork(*runtime_, seq);
+  fork.ids_ = ids_;
+  fork.n_prefilled_ = n_prefilled_;
   fork.logits_ = logits_;
+  return fork;
+}
+
+Result<Session> Session::ForkAt(const KvOptions& options, int64_t n_tokens) const {
+  ARKVALE_ASSIGN_OR_RETURN(const SeqId seq, runtime_->cache().ForkAt(seq_, options, n_tokens));
+  Session fork(*runtime_, seq);
+  fork.ids_.assign(ids_.begin(), ids_.begin() + n_tokens);
+  fork.n_prefilled_ = std::min(n_prefilled_, n_tokens);
   return fork;
 }
 

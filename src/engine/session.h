@@ -21,7 +21,8 @@ class Session {
   Session& operator=(Session&& other) noexcept;
   ~Session();
 
-  // Called after each committed chunk with the tokens done so far. A status that is not ok ends the prefill with it.
+  // Called after each committed chunk with the tokens of this call done so far. A status that is not ok ends the
+  // prefill with it.
   using Progress = std::function<Status(int64_t done_tokens)>;
 
   // Appends `ids` exactly (attention is dense), in chunks; the policy's end-of-prefill step runs with the last one.
@@ -37,8 +38,16 @@ class Session {
 
   // The same tokens under other options; the end-of-prefill step runs at the fork (kv/cache.h).
   Result<Session> Fork(const KvOptions& options) const;
+  // The first `n_tokens` tokens under other options, without logits. InvalidArgument as KvCache::ForkAt.
+  Result<Session> ForkAt(const KvOptions& options, int64_t n_tokens) const;
+  int64_t MinForkDepth() const { return runtime_->cache().MinForkDepth(seq_); }
 
-  int64_t n_tokens() const { return runtime_->cache().n_tokens(seq_); }
+  int64_t n_tokens() const { return static_cast<int64_t>(ids_.size()); }
+  // The tokens in the cache.
+  std::span<const int32_t> ids() const { return ids_; }
+  // How many of the first tokens came by Prefill: up to there the cache is, bit for bit, that of any prefill of the
+  // same ids. Steps round differently, and under a policy they may not have read everything.
+  int64_t n_prefilled() const { return n_prefilled_; }
   Result<KvStats> stats() const { return runtime_->cache().stats(seq_); }
 
  private:
@@ -47,6 +56,8 @@ class Session {
 
   Runtime* runtime_;
   SeqId seq_;
+  std::vector<int32_t> ids_;
+  int64_t n_prefilled_ = 0;
   std::vector<float> logits_;
 };
 
