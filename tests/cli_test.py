@@ -3,8 +3,10 @@
 usage: cli_test.py BINARY SOURCE_DIR    (needs the models of scripts/get_models.sh)
 """
 
+import hashlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -20,18 +22,25 @@ TIMEOUT_S = 300
 
 GENERATE_FIELDS = {
     "text": None, "token_ids": None, "stop_reason": None,
-    "tokens": {"prompt", "question", "generated"},
+    "tokens": {"prompt", "reused", "question", "generated"},
     "timings": {"load_ms", "ttft_ms", "prefill_ms", "prefill_tokens_per_s", "decode_ms_median", "decode_ms_p95",
                 "decode_tokens_per_s"},
     "kv": {"policy", "budget_tokens", "page_tokens", "digest", "hot_bytes", "hot_bytes_peak", "digest_bytes",
            "host_bytes", "disk_bytes", "full_bytes", "recalled_pages", "evicted_pages", "recalled_bytes",
-           "recalls_per_step_mean", "selected_pages_mean", "scored_steps", "total_bytes", "audit_recall"},
+           "recalls_per_step_mean", "selected_pages_mean", "scored_steps", "total_bytes", "audit_recall",
+           "audit_mass_recall"},
     "memory": {"rss_peak_bytes"},
     "machine": {"cpu", "threads", "cores", "memory_bytes", "compiler", "build_type", "commit"},
 }
 BENCH_FIELDS = {"engine", "policy", "budget_tokens", "depth_tokens", "prompt_tokens", "batch", "kv_total_bytes",
                 "prefill_tokens_per_s", "decode_ms_median", "decode_ms_p95", "breakdown_ms", "kv_hot_bytes",
                 "rss_peak_bytes", "gb_per_s", "samples_ms"}
+# Of every record: what names its cell, what it fed, what its cache held and did.
+EVAL_FIELDS = {"schema", "task", "model", "model_sha256_prefix", "policy", "budget_tokens", "page_tokens", "digest",
+               "topk_pages", "kv_group", "sink_pages", "window_pages", "dense_layers", "kv_type", "feed", "seed",
+               "device", "threads", "commit", "record_id", "tokens_context", "tokens_question", "tokens_generated",
+               "kv_hot_bytes", "kv_total_bytes", "digest_bytes", "hot_tokens_per_layer_mean", "recalls_per_step_mean",
+               "wall_ms", "error"}
 
 
 def run(*args, **kwargs):
@@ -69,7 +78,7 @@ class Cli(unittest.TestCase):
         self.assertEqual(run("--version").stdout.split()[0], b"arkvale")
 
     def test_help_shows_defaults(self):
-        for command in ("generate", "bench", "inspect"):
+        for command in ("generate", "chat", "bench", "inspect"):
             result = run(command, "--help")
             self.assertEqual((result.returncode, result.stderr), (0, b""))
         text = run("generate", "--help").stdout.decode()
@@ -115,6 +124,23 @@ class Cli(unittest.TestCase):
         self.fails(generate("-p", "a", "-q", b"\xc3("), 2, "--question", "byte 0")
         self.fails(generate("-f", self.file("bad.txt", b"0123456789\xe2\x82x")), 3, "bad.txt", "byte 10")
 
+    def test_grammars(self):
+        yes_no = self.file("yes_no.gbnf", b'root ::= "yes" | "no"\n')
+        schema = self.file("pet.json", b'{"type": "object", "properties": {"legs": {"type": "integer", "minimum": 0, '
+                           b'"maximum": 8}, "kind": {"enum": ["cat", "dog"]}}, "required": ["legs", "kind"]}')
+        answer = json.loads(generate("-p", "Is the sky blue?", "--grammar", yes_no, "--json").stdout)
+        self.assertIn(answer["text"], ("yes", "no"))
+        self.assertEqual(answer["stop_reason"], "eog")
+        answer = json.loads(generate("-p", "A pet as JSON: ", "--json-schema", schema, "--temp", "1", "--json").stdout)
+        pet = json.loads(answer["text"])
+        self.assertIn(pet["kind"], ("cat", "dog"))
+        self.assertIn(pet["legs"], range(9))
+        self.fails(generate("-p", "a", "--grammar", yes_no, "--json-schema", schema), 2, "not both")
+        self.fails(generate("-p", "a", "--grammar", self.file("bad.gbnf", b"root = x")), 2, "::=", "line 1, column 6")
+        self.fails(generate("-p", "a", "--json-schema", yes_no), 2, "JSON schema", "line 1")
+        self.fails(generate("-p", "a", "--grammar", "/nowhere.gbnf"), 3, "/nowhere.gbnf")
+        self.fails(generate("-p", "a", "--json-schema", self.file("blank.json", b" \n")), 3, "blank.json")
+
     # --- input files: 3
     def test_bad_input_files(self):
         self.fails(generate("-f", "/nowhere/x.txt"), 3, "/nowhere/x.txt")
@@ -130,6 +156,60 @@ class Cli(unittest.TestCase):
     # --- resources: 4
     def test_memory_limit(self):
         self.fails(generate("-f", NOVEL, "--kv-host-mem", "8MiB"), 4)
+
+    def test_memory_is_checked_before_the_prefill(self):
+        self.fails(generate("-p", "Once", "-n", "8000", "--kv-host-mem", "8MiB"), 4, "need 177.", "> limit 8.0 MiB",
+                   "--kv-host-mem")
+        self.fails(generate("-f", NOVEL, "--kv-hot-mem", "1MiB", "--kv-budget", "auto"), 4, "--kv-hot-mem")
+
+    # --- hot memory, audit, longer contexts
+    def start_of_novel(self):
+        with open(NOVEL, "rb") as f:
+            return self.file("start.txt", f.read(3000))
+
+    def test_budget_follows_the_hot_memory(self):
+        self.fails(generate("-p", "a", "--kv-budget", "auto"), 2, "--kv-hot-mem")
+        self.fails(generate("-p", "a", "--kv-budget", "Auto"), 2, "Auto")
+        self.fails(generate("-p", "a", "--kv-hot-mem", "0"), 2, "--kv-hot-mem")
+        budgets = []
+        for mib in (8, 12):
+            result = generate("-f", self.start_of_novel(), "-q", "\nThe captain", "-n", "4", "--kv-budget", "auto",
+                              "--kv-hot-mem", f"{mib}MiB", "--json", "--quiet")
+            self.assertEqual((result.returncode, result.stderr), (0, b""))
+            kv = json.loads(result.stdout)["kv"]
+            self.assertEqual(kv["budget_tokens"] % 32, 0)
+            self.assertLessEqual(kv["hot_bytes_peak"] + kv["digest_bytes"], mib << 20)
+            budgets.append(kv["budget_tokens"])
+        self.assertLess(0, budgets[0])
+        self.assertLess(budgets[0], budgets[1])
+
+    def test_audit(self):
+        result = generate("-f", self.start_of_novel(), "-q", "\nThe captain", "-n", "4", "--kv-budget", "256",
+                          "--kv-audit", "2", "--json", "--quiet")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        kv = json.loads(result.stdout)["kv"]
+        for field in ("audit_recall", "audit_mass_recall"):
+            self.assertGreater(kv[field], 0)
+            self.assertLessEqual(kv[field], 1)
+
+    def test_rope_scaling(self):
+        self.fails(generate("-p", "a", "--rope-scaling", "ntk"), 2, "ntk", "none, linear or yarn")
+        for scale in ("-1", "0", "nan", "inf", "x"):
+            self.fails(generate("-p", "a", "--rope-scale", scale), 2, scale)
+        self.fails(generate("-p", "a", "--ctx", "16384"), 2, "16384", "8192", "--rope-scale")
+        for name in ("linear", "yarn"):
+            result = generate("-p", "The capital of France is", "-n", "2", "--ctx", "16384", "--rope-scaling", name,
+                              "--rope-scale", "2", "--quiet")
+            self.assertEqual((result.returncode, result.stderr), (0, b""))
+
+    def test_unknown_kv_names_list_the_known(self):
+        for flag, value, word in [
+                ("--kv-policy", "dense", "quest"), ("--kv-digest", "code3", "code2"), ("--kv-audit", "-1", "-1"),
+                ("--kv-opt", "combine=best", "softmax-pinned"), ("--kv-opt", "digest-type=q4", "q8"),
+                ("--kv-opt", "code-scan=half", "two-stage"), ("--kv-opt", "scan=full", "code-scan")]:
+            wrong = "scan" if value == "scan=full" else value.split("=")[-1]
+            with self.subTest(flag=flag, value=value):
+                self.fails(generate("-p", "a", flag, value), 2, wrong, word)
 
     # --- output: 1
     def test_unwritable_output(self):
@@ -213,6 +293,87 @@ class Cli(unittest.TestCase):
                 self.assertEqual((result.returncode, result.stdout), (2, b""))
                 self.assertIn(word, result.stderr.decode())
 
+    # --- eval
+    def read(self, name):
+        with open(os.path.join(self.folder.name, name), encoding="utf-8") as f:
+            return f.read()
+
+    def test_eval_fidelity(self):
+        args = ["eval", "fidelity", "-m", SMOLLM2, "--text", NOVEL, "--context", "512", "--steps", "3", "--windows",
+                "1", "--copy", "--budgets", "192,1024", "--json", "--quiet"]
+        result = run(*args, "--out", self.folder.name, "--steps-out", os.path.join(self.folder.name, "steps.jsonl"))
+        self.assertEqual((result.returncode, result.stderr), (0, b""))
+        *records, last = [json.loads(line) for line in result.stdout.splitlines()]
+        records = [line["record"] for line in records]
+        self.assertEqual(len(records), 3 * 3, "a window and its 2 copy runs, 3 cells")
+        for record in records:
+            self.assertLessEqual(EVAL_FIELDS | {"kl_mean", "kl_p99", "same_top", "ppl", "ppl_dense"}, set(record))
+            self.assertIsNone(record["error"])
+        self.assertEqual({r["copy_start"] for r in records}, {None, 128, 256})
+        with open(SMOLLM2, "rb") as f:
+            self.assertEqual(records[0]["model_sha256_prefix"], hashlib.sha256(f.read()).hexdigest()[:16])
+        dense, small, large = last["summary"]["cells"]
+        self.assertEqual((dense["kl_mean"], large["kl_mean"], large["kl_copy"]), (0, 0, 0))
+        self.assertTrue(large["at_floor"])
+        self.assertGreater(small["kl_mean"], 0)
+        self.assertGreater(last["summary"]["kl_floor"], 0)
+        self.assertEqual((small["steps"], small["steps_copy"], len(small["kl_windows"])), (3, 256, 1))
+        self.assertGreater(small["estimate_select_share"], 0)
+        self.assertEqual([json.loads(line)["record"] for line in self.read("records.jsonl").splitlines()], records)
+        self.assertEqual(json.loads(self.read("summary.json")), last)
+        self.assertIn("| 512 | arkvale | 192 |", self.read("summary.md"))
+        self.assertEqual(len(self.read("steps.jsonl").splitlines()), 3 * (3 + 2 * 128))
+
+    def test_eval_passkey_and_its_second_run(self):
+        args = ["eval", "passkey", "-m", SMOLLM2, "--lengths", "512", "--depths", "2", "--budgets", "256", "--json",
+                "--quiet", "--out", self.folder.name]
+        result = run(*args)
+        self.assertEqual((result.returncode, result.stderr), (0, b""))
+        *records, last = [json.loads(line) for line in result.stdout.splitlines()]
+        records = [line["record"] for line in records]
+        self.assertEqual([(r["policy"], r["depth"]) for r in records],
+                         [("full", 0), ("arkvale", 0), ("full", 0.5), ("arkvale", 0.5)])
+        for record in records:
+            self.assertLessEqual(EVAL_FIELDS | {"length_tokens", "depth", "filler_chars", "key", "text", "correct",
+                                                "strict"}, set(record))
+            self.assertIn(record["tokens_context"] + record["tokens_question"] + 16, range(505, 513))
+        self.assertEqual([c["records"] for c in last["summary"]["cells"]], [2, 2])
+        self.assertEqual(last["summary"]["cells"][0]["accuracy"], 1)
+        again = run(*args)
+        self.assertEqual(again.stdout, result.stdout, "every record was there already, times included")
+        more = run(*args[:-2], "--max-new", "4")
+        self.assertEqual(json.loads(more.stdout.splitlines()[0])["record"]["tokens_generated"], 4)
+
+    def test_eval_usage(self):
+        self.fails(run("eval"), 2, "no task")
+        self.fails(run("eval", "passkeys"), 2, "did you mean passkey?")
+        self.assertIn(b"fidelity", run("eval", "--help").stdout)
+        self.fails(run("eval", "fidelity", "-m", SMOLLM2), 2, "--text")
+        fidelity = ["eval", "fidelity", "-m", SMOLLM2, "--text", NOVEL]
+        passkey = ["eval", "passkey", "-m", SMOLLM2]
+        for args, word in [
+                (fidelity + ["--context", "8190"], "limit 8192"), (fidelity + ["--context", "x"], "--context"),
+                (fidelity + ["--context", "200", "--copy"], "256"), (fidelity + ["--preset", "tiny"], "standard"),
+                (fidelity + ["--budgets", "100"], "budget 100"), (fidelity + ["--digests", "cube"], "cuboid-mean"),
+                (fidelity[:-1] + [self.file("short.txt", b"A short text.")], "use a longer text"),
+                (passkey + ["--lengths", "9000"], "limit 8192"), (passkey + ["--lengths", "64"], "without filler"),
+                (passkey + ["--depths", "3"], "10 or 20"), (passkey + ["--max-new", "0"], "--max-new"),
+                (passkey + ["--chars", "90000"], "use fewer"), (passkey + ["--policies", "best"], "best")]:
+            with self.subTest(args=args[4:]):
+                self.fails(run(*args), 2, word)
+        self.fails(run("eval", "fidelity", "-m", SMOLLM2, "--text", "/nowhere.txt"), 3, "/nowhere.txt")
+        self.fails(run(*passkey, "--out", NOVEL), 1, NOVEL)
+
+    def test_interrupted_eval_leaves_valid_lines(self):
+        process = subprocess.Popen([BINARY, "eval", "passkey", "-m", SMOLLM2, "--lengths", "512", "--preset",
+                                    "standard", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=TIMEOUT_S)
+        self.assertEqual((process.returncode, errors), (130, b""))
+        for line in (first + rest).splitlines():
+            self.assertIn("record", json.loads(line))
+
     # --- Ctrl-C: 130
     def start(self, *args):
         return subprocess.Popen([BINARY, "generate", "-m", SMOLLM2, *args], stdout=subprocess.PIPE,
@@ -235,6 +396,89 @@ class Cli(unittest.TestCase):
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=TIMEOUT_S)
         self.assertEqual((process.returncode, out, errors), (130, b"", b""))
+
+    # --- chat
+    def chat(self, text, *args, **kwargs):
+        length = [] if "-n" in args else ["-n", "8"]
+        return run("chat", "-m", SMOLLM2, *length, *args, input=text.encode(), **kwargs)
+
+    def test_chat_prefills_only_what_is_new(self):
+        result = self.chat("Who writes?\nTo whom?\n/stats\n", "-f", NOVEL, "--json", "--kv-budget", "256")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        first, second = [json.loads(line) for line in result.stdout.splitlines()]
+        self.assertEqual(set(first), set(GENERATE_FIELDS))
+        self.assertEqual(set(first["tokens"]), GENERATE_FIELDS["tokens"])
+        self.assertEqual(set(first["kv"]), GENERATE_FIELDS["kv"])
+        self.assertGreater(first["tokens"]["prompt"], 1000)
+        self.assertEqual(first["tokens"]["reused"], 0)
+        self.assertGreaterEqual(second["tokens"]["reused"], first["tokens"]["prompt"])
+        self.assertGreater(second["kv"]["evicted_pages"], 0)
+        for word in (b"turn 1: ", b"turn 2: ", b"turns 2, tokens ", b" evicted, "):
+            self.assertIn(word, result.stderr)
+
+    def test_chat_by_pipe(self):
+        result = self.chat("Say hello.\n\nIn \\\nFrench.\n/quit\nNever read.\n", "--quiet", "--system", "Be brief.")
+        self.assertEqual((result.returncode, result.stderr), (0, b""))
+        self.assertGreaterEqual(len(result.stdout.splitlines()), 2)
+        self.assertEqual(result.stdout, self.chat("Say hello.\nIn \\\nFrench.\n", "--quiet", "--system",
+                                                  "Be brief.").stdout)
+
+    def test_chat_goes_on_after_errors(self):
+        missing = os.path.join(self.folder.name, "missing.txt")
+        book = self.file("book.txt", b"The key is 7.\n")
+        result = self.chat(f"/stat\n/file {missing}\n/file {book}\n" + "long " * 200 + "\n/reset\nHello.\n",
+                           "--ctx", "128")
+        self.assertEqual(result.returncode, 2)  # the first error's
+        self.assertNotEqual(result.stdout, b"")
+        for word in ("/stat: did you mean /stats?", missing, "14 bytes", "limit 128", "turn 1: "):
+            self.assertIn(word, result.stderr.decode())
+        self.assertEqual(self.chat(f"/file {missing}\n").returncode, 3)
+        self.assertEqual(self.chat("Hi\n", "-n", "1", "--kv-host-mem", "1MiB").returncode, 4)
+
+    def test_chat_usage(self):
+        base = run("chat", "-m", GEMMA, stdin=subprocess.DEVNULL)
+        self.fails(base, 2, "no chat template")
+        self.fails(self.chat("", "-n", "0"), 2, "--max-tokens 0")
+        self.fails(self.chat("", "-f", "-"), 2, "--file")
+        self.fails(self.chat("", "--system", b"\xff"), 2, "--system", "byte 0")
+        self.fails(self.chat("", "-f", "/nowhere.txt"), 3, "/nowhere.txt")
+        with open("/dev/zero", "rb") as endless:
+            self.fails(run("chat", "-m", SMOLLM2, stdin=endless), 2, "cannot fit")
+
+    def test_interrupt_keeps_the_chat(self):
+        process = subprocess.Popen([BINARY, "chat", "-m", SMOLLM2, "-n", "8000"], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, stdin=subprocess.PIPE)
+        process.stdin.write(b"Count from one to one thousand.\n")
+        process.stdin.flush()
+        process.stdout.read(1)  # an answer has begun
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(b"/stats\n", timeout=TIMEOUT_S)
+        self.assertEqual(process.returncode, 0)
+        self.assertTrue(out.endswith(b"\n"))
+        self.assertIn(b"(cancelled)", errors)
+        self.assertIn(b"turns 1, ", errors)
+
+    def test_chat_on_a_terminal(self):
+        child, master = pty.fork()
+        if child == 0:
+            os.execve(BINARY, [BINARY, "chat", "-m", SMOLLM2, "-n", "4"], {**os.environ, "TERM": "xterm"})
+
+        def read_until(*words):
+            seen = b""
+            while not all(word in seen for word in words):
+                seen += os.read(master, 4096)
+            return seen
+
+        read_until(b"> ")
+        os.write(master, "Grüß Gott!\n".encode())
+        read_until(b"turn 1: ", b"> ")
+        os.write(master, b"\x03")  # Ctrl-C at the prompt: a second one would end the chat
+        read_until(b"Ctrl-C again", b"> ")
+        os.write(master, b"/stats\n")
+        read_until(b"turns 1, ", b"> ")
+        os.write(master, b"\x04")  # Ctrl-D
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 0)
+        os.close(master)
 
     def wait_until_caught(self, pid):
         """Until the process has its handler for SIGINT."""

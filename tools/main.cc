@@ -24,8 +24,11 @@ struct Command {
 
 constexpr auto kCommands = std::to_array<Command>({
     {"generate", "answer one prompt", RunGenerate},
+    {"chat", "talk over many turns", RunChat},
     {"inspect", "say what a model file holds", RunInspect},
+    {"synth", "write a synthetic model file", RunSynth},
     {"bench", "measure speed and memory, beside llama.cpp if wanted", RunBench},
+    {"eval", "measure what a KV policy costs in quality", RunEval},
 });
 
 std::string Help() {

@@ -4,7 +4,10 @@
 namespace arkvale::tools {
 
 int RunGenerate(int argc, char** argv);
+int RunChat(int argc, char** argv);
 int RunInspect(int argc, char** argv);
+int RunSynth(int argc, char** argv);
 int RunBench(int argc, char** argv);
+int RunEval(int argc, char** argv);
 
 }  // namespace arkvale::tools

@@ -27,11 +27,12 @@ Json MemoryJson() { return {{"rss_peak_bytes", PeakRssBytes()}}; }
 
 Json KvJson(const KvOptions& options, const KvStats& stats) {
   const bool full = options.policy == KvPolicyKind::kFull;
+  const bool audited = stats.audit.samples > 0;
   const KvCounters& c = stats.counters;
   return {{"policy", KvPolicyName(options.policy)},
           {"budget_tokens", full ? 0 : options.budget_tokens},
           {"page_tokens", options.page_tokens},
-          {"digest", full ? Json(nullptr) : Json(DigestName(options.digest))},
+          {"digest", full ? Json(nullptr) : Json(DigestName(options.ResolvedDigest()))},
           {"hot_bytes", stats.hot_bytes},
           {"hot_bytes_peak", stats.hot_bytes_peak},
           {"digest_bytes", stats.digest_bytes},
@@ -45,7 +46,8 @@ Json KvJson(const KvOptions& options, const KvStats& stats) {
           {"selected_pages_mean", Mean(c.selected_pages, c.scored_steps)},
           {"scored_steps", c.scored_steps},
           {"total_bytes", stats.total_bytes},
-          {"audit_recall", nullptr}};
+          {"audit_recall", audited ? Json(stats.audit.set_recall()) : Json(nullptr)},
+          {"audit_mass_recall", audited ? Json(stats.audit.mass_recall()) : Json(nullptr)}};
 }
 
 std::string Dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"; }

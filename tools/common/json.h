@@ -19,7 +19,7 @@ Json MachineJson(int32_t threads);
 // {rss_peak_bytes} of this process so far.
 Json MemoryJson();
 
-// The `kv` object of `generate --json`.
+// The `kv` object of `generate --json`. The audit fields are null where nothing was audited.
 Json KvJson(const KvOptions& options, const KvStats& stats);
 
 // One line. Bytes that are not UTF-8 (a token cut by the end of the text) become U+FFFD.

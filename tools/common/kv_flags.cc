@@ -1,7 +1,9 @@
 #include "tools/common/kv_flags.h"
 
 #include <charconv>
+#include <cmath>
 #include <cstdio>
+#include <utility>
 
 namespace arkvale::tools {
 namespace {
@@ -15,6 +17,33 @@ Result<TopkRule> ParseTopk(const std::string& text) {
     return InvalidArgument("--kv-topk '" + text + "' is no number of pages: use a number, auto or paper");
   }
   return TopkRule{.kind = TopkRule::Kind::kPages, .pages = pages};
+}
+
+Result<int64_t> ParseBudget(const std::string& text) {
+  if (text == "auto") return kAutoBudget;
+  int64_t tokens = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), tokens);
+  if (error != std::errc() || end != text.data() + text.size() || tokens < 0) {
+    return InvalidArgument("--kv-budget '" + text +
+                           "' is no number of tokens: use a number (0 = unlimited), or auto with --kv-hot-mem");
+  }
+  return tokens;
+}
+
+// An empty text is 0: the flag was not given.
+Result<int64_t> ParseLimit(const std::string& flag, const std::string& text) {
+  if (text.empty()) return 0;
+  ARKVALE_ASSIGN_OR_RETURN(const int64_t bytes, ParseSize(text));
+  if (bytes == 0) return InvalidArgument(flag + " " + text + ": give more than 0 bytes");
+  return bytes;
+}
+
+Result<RopeScaling> ParseRopeScaling(const std::string& name) {
+  if (name.empty()) return RopeScaling::kModel;
+  if (name == "none") return RopeScaling::kNone;
+  if (name == "linear") return RopeScaling::kLinear;
+  if (name == "yarn") return RopeScaling::kYarn;
+  return InvalidArgument("--rope-scaling '" + name + "' is unknown: use none, linear or yarn");
 }
 
 Status SetNamedOptions(const std::string& text, KvOptions& options) {
@@ -32,7 +61,7 @@ Status SetNamedOptions(const std::string& text, KvOptions& options) {
 }  // namespace
 
 KvOptions RoundBudget(KvOptions options) {
-  if (options.policy == KvPolicyKind::kFull) return options;
+  if (options.policy == KvPolicyKind::kFull || options.budget_tokens == kAutoBudget) return options;
   const int64_t page = options.page_tokens;
   const int64_t rounded = options.budget_tokens / page * page;
   if (rounded != options.budget_tokens) {
@@ -42,6 +71,12 @@ KvOptions RoundBudget(KvOptions options) {
   }
   options.budget_tokens = rounded;
   return options;
+}
+
+Result<KvOptions> CheckBudget(KvOptions options, const ModelInfo& model) {
+  if (options.budget_tokens == kAutoBudget) return options;
+  ARKVALE_RETURN_IF_ERROR(options.Validate(model.n_layers, model.n_kv_heads));
+  return RoundBudget(std::move(options));
 }
 
 void EngineFlags::Add(Cli& cli) {
@@ -58,15 +93,30 @@ void EngineFlags::Add(Cli& cli) {
       ->type_name("SIZE")
       ->default_str("half of RAM")
       ->group(group);
+  app.add_option("--kv-hot-mem", hot_mem_, "hard limit of K, V and digests that steps read, over all sequences")
+      ->type_name("SIZE")
+      ->default_str("none")
+      ->group(group);
+  app.add_option("--rope-scaling", rope_scaling_, "longer contexts than trained for: none, linear or yarn")
+      ->type_name("NAME")
+      ->default_str("the file's")
+      ->group(group);
+  rope_scale_option_ = app.add_option("--rope-scale", rope_scale_, "factor of the rope scaling; > 1 stretches")
+                           ->type_name("F")
+                           ->default_str("the file's")
+                           ->group(group);
 }
 
 Result<EngineOptions> EngineFlags::Get() const {
   if (device_ != "cpu") return InvalidArgument("--device '" + device_ + "' is unknown: use cpu");
   EngineOptions options{.model_path = model_, .threads = threads_, .ctx_tokens = ctx_tokens_};
-  if (!host_mem_.empty()) {
-    ARKVALE_ASSIGN_OR_RETURN(options.host_limit_bytes, ParseSize(host_mem_));
-    if (options.host_limit_bytes == 0) return InvalidArgument("--kv-host-mem 0: give more than 0 bytes");
+  ARKVALE_ASSIGN_OR_RETURN(options.host_limit_bytes, ParseLimit("--kv-host-mem", host_mem_));
+  ARKVALE_ASSIGN_OR_RETURN(options.hot_limit_bytes, ParseLimit("--kv-hot-mem", hot_mem_));
+  ARKVALE_ASSIGN_OR_RETURN(options.rope_scaling, ParseRopeScaling(rope_scaling_));
+  if (rope_scale_option_->count() > 0 && !(rope_scale_ > 0 && std::isfinite(rope_scale_))) {
+    return InvalidArgument("--rope-scale " + rope_scale_option_->results().front() + ": use a number > 0, as 4");
   }
+  options.rope_scale = rope_scale_;
   return options;
 }
 
@@ -76,32 +126,39 @@ void KvFlags::Add(Cli& cli, bool with_policy_and_budget) {
   policy_ = KvPolicyName(defaults_.policy);
   digest_ = DigestName(defaults_.digest);
   topk_ = "auto";
-  budget_tokens_ = defaults_.budget_tokens;
+  budget_ = std::to_string(defaults_.budget_tokens);
   page_tokens_ = defaults_.page_tokens;
   sinks_ = defaults_.sink_pages;
   window_ = defaults_.window_pages;
   dense_layers_ = defaults_.dense_layers;
   group_ = defaults_.group_heads;
+  audit_every_ = defaults_.audit_every;
   const auto add = [&](const char* name, auto& value, const char* type, const std::string& text) {
     app.add_option(name, value, text)->type_name(type)->capture_default_str()->group(group);
   };
   if (with_policy_and_budget) {
-    add("--kv-policy", policy_, "NAME", "full (attend to everything) or arkvale (evict and recall pages)");
-    add("--kv-budget", budget_tokens_, "N",
-        "hot tokens per layer, sinks and window included, rounded down to whole pages; 0 = unlimited");
+    add("--kv-policy", policy_, "NAME",
+        "full (attend to everything), arkvale (evict and recall pages) or quest (keep all, read the best pages)");
+    add("--kv-budget", budget_, "N|auto",
+        "hot tokens per layer, sinks and window included, rounded down to whole pages; 0 = unlimited; auto = what "
+        "--kv-hot-mem has room for");
   }
   add("--kv-page", page_tokens_, "N", "tokens per page: 8, 16, 32 or 64");
   add("--kv-digest", digest_, "NAME",
-      "page summary: centroid, sphere-max, sphere-center, sphere-mean, cuboid-max, cuboid-center or cuboid-mean");
+      "page summary: centroid, sphere-max, sphere-center, sphere-mean, cuboid-max, cuboid-center, cuboid-mean, code1 "
+      "or code2");
   add("--kv-topk", topk_, "N",
       "pages chosen anew each step: a number, paper = min(1280, budget / 2) / page, auto = all that the budget holds");
   add("--kv-sinks", sinks_, "N", "pages always kept at the start");
   add("--kv-window", window_, "N", "pages always kept at the end");
   add("--kv-dense-layers", dense_layers_, "N", "first layers that keep everything");
   add("--kv-group", group_, "N", "kv heads that share one page selection");
+  add("--kv-audit", audit_every_, "N",
+      "every N-th step also ranks the pages by their true scores and reports the recall; 0 = never");
   app.add_option("--kv-opt", opts_,
-                 "more options: combine=mean|max|softmax-mean, attend=resident|selected|all, window-exit=rank|drop, "
-                 "digest-type=f16|f32 (the first of each is the default)")
+                 "more options: combine=auto|mean|max|softmax-mean|softmax-pinned, attend=resident|selected|all, "
+                 "window-exit=rank|drop, digest-type=f16|f32|q8, code-scan=full|two-stage (the first of each is the "
+                 "default)")
       ->type_name("NAME=VALUE,...")
       ->group(group);
 }
@@ -111,12 +168,13 @@ Result<KvOptions> KvFlags::Get() const {
   ARKVALE_ASSIGN_OR_RETURN(options.policy, ParseKvPolicy(policy_));
   ARKVALE_ASSIGN_OR_RETURN(options.digest, ParseDigest(digest_));
   ARKVALE_ASSIGN_OR_RETURN(options.topk, ParseTopk(topk_));
-  options.budget_tokens = budget_tokens_;
+  ARKVALE_ASSIGN_OR_RETURN(options.budget_tokens, ParseBudget(budget_));
   options.page_tokens = page_tokens_;
   options.sink_pages = sinks_;
   options.window_pages = window_;
   options.dense_layers = dense_layers_;
   options.group_heads = group_;
+  options.audit_every = audit_every_;
   ARKVALE_RETURN_IF_ERROR(SetNamedOptions(opts_, options));
   return options;
 }

@@ -10,16 +10,18 @@
 
 namespace arkvale::tools {
 
-// -m, --device, --threads, --ctx, --kv-host-mem.
+// -m, --device, --threads, --ctx, --kv-host-mem, --kv-hot-mem, --rope-scaling, --rope-scale.
 class EngineFlags {
  public:
   void Add(Cli& cli);
   Result<EngineOptions> Get() const;
 
  private:
-  std::string model_, device_ = "cpu", host_mem_;
+  std::string model_, device_ = "cpu", host_mem_, hot_mem_, rope_scaling_;
   int32_t threads_ = 0;
   int64_t ctx_tokens_ = 0;
+  float rope_scale_ = 0;
+  const CLI::Option* rope_scale_option_ = nullptr;
 };
 
 // --kv-policy and all that shapes one sequence's cache. A command that runs many policies and budgets has its own flags
@@ -32,12 +34,14 @@ class KvFlags {
 
  private:
   KvOptions defaults_;
-  std::string policy_, digest_, topk_, opts_;
-  int64_t budget_tokens_ = 0;
-  int32_t page_tokens_ = 0, sinks_ = 0, window_ = 0, dense_layers_ = 0, group_ = 0;
+  std::string policy_, digest_, budget_, topk_, opts_;
+  int32_t page_tokens_ = 0, sinks_ = 0, window_ = 0, dense_layers_ = 0, group_ = 0, audit_every_ = 0;
 };
 
-// Valid options with their budget rounded down to whole pages, which is said on stderr.
+// Valid options with their budget rounded down to whole pages, which is said on stderr. kAutoBudget stays.
 KvOptions RoundBudget(KvOptions options);
+
+// Checked against the model, then rounded. kAutoBudget is for the engine to check and to resolve.
+Result<KvOptions> CheckBudget(KvOptions options, const ModelInfo& model);
 
 }  // namespace arkvale::tools

@@ -23,17 +23,22 @@ struct File {
 
 Status ReadError(const std::string& name) { return NotFound(name + ": cannot be read: " + std::strerror(errno)); }
 
-Status TooLong(const std::string& name, const std::string& bytes, int64_t ctx_tokens) {
-  return InvalidArgument(name + ": " + bytes + " bytes cannot fit a context of " + std::to_string(ctx_tokens) +
-                         " tokens: shorten the input");
+struct Limit {
+  int64_t bytes;
+  std::string reason;  // what more bytes cannot do
+};
+
+Status TooLong(const std::string& name, const std::string& bytes, const Limit& limit) {
+  return InvalidArgument(name + ": " + bytes + " bytes " + limit.reason + ": shorten the input");
 }
 
-Status ReadAll(int fd, const std::string& name, int64_t ctx_tokens, std::string& text) {
-  const int64_t limit = ctx_tokens * kMaxBytesPerToken;
+Status ReadAll(int fd, const std::string& name, const Limit& limit, std::string& text) {
   constexpr size_t kChunkBytes = size_t{1} << 20;
   while (!g_cancel) {
     const size_t size = text.size();
-    if (static_cast<int64_t>(size) > limit) return TooLong(name, "more than " + std::to_string(limit), ctx_tokens);
+    if (static_cast<int64_t>(size) > limit.bytes) {
+      return TooLong(name, "more than " + std::to_string(limit.bytes), limit);
+    }
     text.resize(size + kChunkBytes);
     const ssize_t n = read(fd, text.data() + size, kChunkBytes);
     text.resize(size + (n > 0 ? static_cast<size_t>(n) : 0));
@@ -43,23 +48,33 @@ Status ReadAll(int fd, const std::string& name, int64_t ctx_tokens, std::string&
   return Cancelled("interrupted");
 }
 
-}  // namespace
-
-Result<std::string> ReadText(const std::string& path, int64_t ctx_tokens) {
+Result<std::string> Read(const std::string& path, const Limit& limit) {
   const bool is_stdin = path == "-";
   const std::string name = is_stdin ? "standard input" : path;
   const File file{.fd = is_stdin ? STDIN_FILENO : open(path.c_str(), O_RDONLY | O_CLOEXEC), .owned = !is_stdin};
   if (file.fd < 0) return ReadError(name);
   struct stat info {};
   if (fstat(file.fd, &info) != 0) return ReadError(name);
-  if (S_ISREG(info.st_mode) && info.st_size > ctx_tokens * kMaxBytesPerToken) {
-    return TooLong(name, std::to_string(info.st_size), ctx_tokens);
-  }
+  if (S_ISREG(info.st_mode) && info.st_size > limit.bytes) return TooLong(name, std::to_string(info.st_size), limit);
   std::string text;
-  ARKVALE_RETURN_IF_ERROR(ReadAll(file.fd, name, ctx_tokens, text));
+  ARKVALE_RETURN_IF_ERROR(ReadAll(file.fd, name, limit, text));
   if (const size_t bad = FirstInvalidUtf8(text); bad != std::string_view::npos) {
     return Corrupt(name + ": byte " + std::to_string(bad) + " is not valid UTF-8: convert the file to UTF-8");
   }
+  return text;
+}
+
+}  // namespace
+
+Result<std::string> ReadText(const std::string& path, int64_t ctx_tokens) {
+  return Read(path, {.bytes = ctx_tokens * kMaxBytesPerToken,
+                     .reason = "cannot fit a context of " + std::to_string(ctx_tokens) + " tokens"});
+}
+
+Result<std::string> ReadRules(const std::string& path) {
+  ARKVALE_ASSIGN_OR_RETURN(
+      std::string text, Read(path, {.bytes = kMaxRulesBytes, .reason = "> limit " + std::to_string(kMaxRulesBytes)}));
+  if (text.find_first_not_of(" \t\r\n") == std::string::npos) return Corrupt(path + ": the file is empty");
   return text;
 }
 

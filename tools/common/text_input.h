@@ -16,6 +16,11 @@ inline constexpr int64_t kMaxBytesPerToken = 512;
 // is not UTF-8, InvalidArgument where it is longer than `ctx_tokens` can hold, Cancelled after Ctrl-C.
 Result<std::string> ReadText(const std::string& path, int64_t ctx_tokens);
 
+// The same for a grammar or a JSON schema: InvalidArgument where it is longer than kMaxRulesBytes, Corrupt where it is
+// blank.
+inline constexpr int64_t kMaxRulesBytes = 1 << 20;
+Result<std::string> ReadRules(const std::string& path);
+
 // InvalidArgument with the byte offset where an argument is not UTF-8.
 Status CheckUtf8Argument(std::string_view flag, std::string_view text);
 

@@ -5,14 +5,15 @@
 #include <vector>
 
 #include "arkvale/engine.h"
+#include "tools/common/answer_json.h"
 #include "tools/common/cli.h"
 #include "tools/common/commands.h"
 #include "tools/common/exit_code.h"
 #include "tools/common/interrupt.h"
-#include "tools/common/json.h"
 #include "tools/common/kv_flags.h"
 #include "tools/common/output.h"
 #include "tools/common/progress.h"
+#include "tools/common/sampling_flags.h"
 #include "tools/common/text_input.h"
 
 namespace arkvale::tools {
@@ -21,6 +22,7 @@ namespace {
 struct Flags {
   EngineFlags engine;
   KvFlags kv;
+  SamplingFlags sampling;
   std::string prompt, file;
   CLI::Option* prompt_option = nullptr;
   bool json = false, quiet = false;
@@ -53,15 +55,7 @@ void AddFlags(Cli& cli, Flags& flags) {
   app.add_flag("--json", flags.json, "one JSON document instead of the streamed text")->group(group);
   app.add_flag("--quiet", flags.quiet, "no progress and no summary on stderr")->group(group);
 
-  const std::string sampling = "Sampling";
-  const auto add = [&](const char* name, auto& value, const char* type, const char* text) {
-    app.add_option(name, value, text)->type_name(type)->capture_default_str()->group(sampling);
-  };
-  add("--temp", r.sampling.temperature, "F", "temperature; 0 = greedy, the flags below then have no effect");
-  add("--top-k", r.sampling.top_k, "N", "keep the N likeliest tokens; 0 = all");
-  add("--top-p", r.sampling.top_p, "F", "keep the likeliest tokens of this total probability; 1 = all");
-  add("--min-p", r.sampling.min_p, "F", "drop tokens below this share of the likeliest one's probability; 0 = none");
-  add("--seed", r.sampling.seed, "N", "seed of the random numbers");
+  flags.sampling.Add(cli);
   flags.engine.Add(cli);
   flags.kv.Add(cli, true);
 }
@@ -74,29 +68,8 @@ Status CheckFlags(Flags& flags) {
   ARKVALE_RETURN_IF_ERROR(CheckUtf8Argument("--question", flags.request.question));
   for (const std::string& stop : flags.request.stop) ARKVALE_RETURN_IF_ERROR(CheckUtf8Argument("--stop", stop));
   ARKVALE_ASSIGN_OR_RETURN(flags.request.kv, flags.kv.Get());
+  ARKVALE_ASSIGN_OR_RETURN(flags.request.sampling, flags.sampling.Get());
   return OkStatus();
-}
-
-Json PositiveOrNull(double value) { return value > 0 ? Json(value) : Json(nullptr); }
-
-double PerSecond(double n, double ms) { return ms > 0 ? 1000 * n / ms : 0; }
-
-Json ToJson(const GenerateRequest& request, const GenerateResult& r, int32_t threads) {
-  return {{"text", r.text},
-          {"token_ids", r.token_ids},
-          {"stop_reason", r.stop_reason},
-          {"tokens", {{"prompt", r.prompt_tokens}, {"question", r.question_tokens}, {"generated", r.token_ids.size()}}},
-          {"timings",
-           {{"load_ms", r.load_ms},
-            {"ttft_ms", PositiveOrNull(r.ttft_ms)},
-            {"prefill_ms", PositiveOrNull(r.prefill_ms)},
-            {"prefill_tokens_per_s", PositiveOrNull(PerSecond(static_cast<double>(r.prompt_tokens), r.prefill_ms))},
-            {"decode_ms_median", PositiveOrNull(r.decode_ms_median)},
-            {"decode_ms_p95", PositiveOrNull(r.decode_ms_p95)},
-            {"decode_tokens_per_s", PositiveOrNull(PerSecond(1, r.decode_ms_median))}}},
-          {"kv", KvJson(request.kv, r.kv)},
-          {"memory", MemoryJson()},
-          {"machine", MachineJson(threads)}};
 }
 
 double MiB(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
@@ -107,8 +80,8 @@ void PrintSummary(const GenerateRequest& request, const GenerateResult& r) {
                "%lld prompt + %lld question tokens, prefill %.1f tokens/s, first token after %.0f ms; %zu tokens "
                "generated (%s), %.2f ms each = %.1f tokens/s. ",
                static_cast<long long>(r.prompt_tokens), static_cast<long long>(r.question_tokens),
-               PerSecond(static_cast<double>(r.prompt_tokens), r.prefill_ms), r.ttft_ms, r.token_ids.size(),
-               r.stop_reason.c_str(), r.decode_ms_median, PerSecond(1, r.decode_ms_median));
+               PerSecond(static_cast<double>(r.prompt_tokens - r.reused_tokens), r.prefill_ms), r.ttft_ms,
+               r.token_ids.size(), r.stop_reason.c_str(), r.decode_ms_median, PerSecond(1, r.decode_ms_median));
   std::fprintf(stderr,
                "KV cache (%s): %.1f MiB hot + %.1f MiB digests of %.1f MiB dense, %.1f MiB in all; %lld pages evicted, "
                "%lld recalled.\n",
@@ -143,8 +116,7 @@ Status Run(Flags& flags, GenerateResult& result, int32_t& threads) {
     const int64_t ctx_tokens = options.ctx_tokens > 0 ? options.ctx_tokens : engine->model().context_tokens;
     ARKVALE_ASSIGN_OR_RETURN(flags.request.context, ReadText(flags.file, ctx_tokens));
   }
-  ARKVALE_RETURN_IF_ERROR(flags.request.kv.Validate(engine->model().n_layers, engine->model().n_kv_heads));
-  flags.request.kv = RoundBudget(flags.request.kv);
+  ARKVALE_ASSIGN_OR_RETURN(flags.request.kv, CheckBudget(flags.request.kv, engine->model()));
   Progress progress(flags.quiet);
   const auto answer = engine->Generate(flags.request, MakeCallbacks(flags, progress), &result);
   return answer.status();
@@ -163,7 +135,7 @@ int RunGenerate(int argc, char** argv) {
   const Status status = Run(flags, result, threads);
   if (Stdout().failed()) return cli.Fail(Stdout().status());
   if (!status.ok() && result.stop_reason.empty()) return cli.Fail(status);
-  const Status written = Stdout().Write(flags.json ? Dump(ToJson(flags.request, result, threads)) : "\n");
+  const Status written = Stdout().Write(flags.json ? Dump(AnswerJson(flags.request.kv, result, threads)) : "\n");
   if (!written.ok()) return cli.Fail(written);
   if (!flags.quiet) PrintSummary(flags.request, result);
   return ExitCode(status);

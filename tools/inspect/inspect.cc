@@ -20,6 +20,7 @@ Json ToJson(const ModelSummary& s) {
                {"name", s.name},
                {"file_type", s.file_type},
                {"file_bytes", s.file_bytes},
+               {"n_files", s.n_files},
                {"n_tensors", s.n_tensors},
                {"weight_bytes", s.weight_bytes},
                {"types", types},
@@ -33,6 +34,11 @@ Json ToJson(const ModelSummary& s) {
                {"window_tokens", s.window_tokens},
                {"d_model", s.d_model},
                {"d_ff", s.d_ff},
+               {"n_experts", s.n_experts},
+               {"n_experts_used", s.n_experts_used},
+               {"d_ff_expert", s.d_ff_expert},
+               {"attention_softcap", s.attention_softcap},
+               {"final_softcap", s.final_softcap},
                {"n_q_heads", s.n_q_heads},
                {"n_kv_heads", s.n_kv_heads},
                {"head_dim_k", s.head_dim_k},
@@ -54,7 +60,8 @@ std::string ToText(const ModelSummary& s) {
   const auto n = [](int64_t value) { return std::to_string(value); };
   std::string text = Line("model", s.path);
   text += Line("architecture", s.architecture + (s.name.empty() ? "" : " (" + s.name + ")"));
-  text += Line("file", n(s.file_bytes) + " bytes, " + n(s.n_tensors) + " tensors of " + n(s.weight_bytes) + " bytes");
+  text += Line("file", n(s.file_bytes) + " bytes" + (s.n_files > 1 ? " in " + n(s.n_files) + " files, " : ", ") +
+                           n(s.n_tensors) + " tensors of " + n(s.weight_bytes) + " bytes");
   for (const auto& t : s.types) {
     text += Line("", t.type + ": " + n(t.n_tensors) + " tensors, " + n(t.n_bytes) + " bytes");
   }
@@ -65,7 +72,10 @@ std::string ToText(const ModelSummary& s) {
                n(s.n_layers) + (s.n_sliding_layers == 0 ? ", all with full attention"
                                                         : ", " + n(s.n_sliding_layers) + " of them with a window of " +
                                                               n(s.window_tokens) + " tokens"));
-  text += Line("widths", "model " + n(s.d_model) + ", feed-forward " + n(s.d_ff) + ", vocabulary " + n(s.n_vocab));
+  const std::string ffn =
+      s.n_experts == 0 ? n(s.d_ff)
+                       : n(s.d_ff_expert) + " in each of " + n(s.n_experts_used) + " of " + n(s.n_experts) + " experts";
+  text += Line("widths", "model " + n(s.d_model) + ", feed-forward " + ffn + ", vocabulary " + n(s.n_vocab));
   text += Line("heads", n(s.n_q_heads) + " query, " + n(s.n_kv_heads) + " kv, dimension " + n(s.head_dim_k) +
                             (s.head_dim_k == s.head_dim_v ? "" : " (values " + n(s.head_dim_v) + ")"));
   text += Line("context", n(s.context_tokens) + " tokens");

@@ -1,0 +1,36 @@
+#include "tools/common/answer_json.h"
+
+namespace arkvale::tools {
+namespace {
+
+Json PositiveOrNull(double value) { return value > 0 ? Json(value) : Json(nullptr); }
+
+}  // namespace
+
+double PerSecond(double n, double ms) { return ms > 0 ? 1000 * n / ms : 0; }
+
+Json AnswerJson(KvOptions kv, const GenerateResult& r, int32_t threads) {
+  kv.budget_tokens = r.budget_tokens;
+  const auto n_prefilled = static_cast<double>(r.prompt_tokens - r.reused_tokens);
+  return {{"text", r.text},
+          {"token_ids", r.token_ids},
+          {"stop_reason", r.stop_reason},
+          {"tokens",
+           {{"prompt", r.prompt_tokens},
+            {"reused", r.reused_tokens},
+            {"question", r.question_tokens},
+            {"generated", r.token_ids.size()}}},
+          {"timings",
+           {{"load_ms", r.load_ms},
+            {"ttft_ms", PositiveOrNull(r.ttft_ms)},
+            {"prefill_ms", PositiveOrNull(r.prefill_ms)},
+            {"prefill_tokens_per_s", PositiveOrNull(PerSecond(n_prefilled, r.prefill_ms))},
+            {"decode_ms_median", PositiveOrNull(r.decode_ms_median)},
+            {"decode_ms_p95", PositiveOrNull(r.decode_ms_p95)},
+            {"decode_tokens_per_s", PositiveOrNull(PerSecond(1, r.decode_ms_median))}}},
+          {"kv", KvJson(kv, r.kv)},
+          {"memory", MemoryJson()},
+          {"machine", MachineJson(threads)}};
+}
+
+}  // namespace arkvale::tools

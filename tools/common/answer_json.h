@@ -1,0 +1,16 @@
+// The JSON document of one answer.
+#pragma once
+
+#include <cstdint>
+
+#include "arkvale/engine.h"
+#include "tools/common/json.h"
+
+namespace arkvale::tools {
+
+double PerSecond(double n, double ms);
+
+// {text, token_ids, stop_reason, tokens, timings, kv, memory, machine}; times that were not reached are null.
+Json AnswerJson(KvOptions kv, const GenerateResult& result, int32_t threads);
+
+}  // namespace arkvale::tools

@@ -1,0 +1,32 @@
+#include "tools/eval/answer.h"
+
+#include "text/sampler.h"
+
+namespace arkvale::tools {
+
+Result<Answer> AskQuestion(const Tokenizer& tokenizer, Session& session, std::span<const int32_t> question,
+                           int32_t max_new, const std::atomic<bool>& cancel) {
+  if (question.empty()) return InvalidArgument("a question of 0 tokens");
+  ARKVALE_ASSIGN_OR_RETURN(const auto greedy, Sampler::Create({}));
+  for (size_t i = 0; i < question.size(); ++i) {
+    if (cancel) return Cancelled("interrupted");
+    ARKVALE_RETURN_IF_ERROR(session.Step(question[i], i + 1 == question.size()));
+  }
+  Answer answer;
+  for (;;) {
+    if (cancel) return Cancelled("interrupted");
+    const auto id = greedy->Sample(session.logits());
+    if (!id.ok()) {
+      answer.error = id.status().message();
+      break;
+    }
+    if (tokenizer.IsEndOfGeneration(*id)) break;
+    answer.ids.push_back(*id);
+    if (static_cast<int32_t>(answer.ids.size()) == max_new) break;
+    ARKVALE_RETURN_IF_ERROR(session.Step(*id));
+  }
+  answer.text = tokenizer.Decode(answer.ids, false);
+  return answer;
+}
+
+}  // namespace arkvale::tools

@@ -1,0 +1,101 @@
+#include "tools/eval/eval_flags.h"
+
+#include <algorithm>
+
+namespace arkvale::tools {
+namespace {
+
+// Contexts of more than this have the larger grids.
+constexpr int64_t kSmallContextTokens = 8192;
+
+template <typename T, typename Parse>
+Status ParseList(const std::string& text, const Parse& parse, std::vector<T>& values) {
+  if (text.empty()) return OkStatus();
+  values.clear();
+  for (const std::string& name : SplitCommas(text)) {
+    ARKVALE_ASSIGN_OR_RETURN(const T value, parse(name));
+    values.push_back(value);
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
+void EvalFlags::Add(Cli& cli) {
+  auto& app = cli.app();
+  const std::string group = "Cells and output";
+  const auto add = [&](const char* name, auto& value, const char* type, const char* text, const char* shown) {
+    app.add_option(name, value, text)->type_name(type)->default_str(shown)->group(group);
+  };
+  add("--preset", preset_, "NAME", "sizes that no other flag gives: quick, standard or full", "quick");
+  add("--policies", policies_, "NAME,...", "policies, each a cell; full attention always runs", "the preset's");
+  add("--budgets", budgets_, "N,...", "hot tokens per layer, each a cell", "the preset's");
+  add("--pages", pages_, "N,...", "tokens per page, each a cell", "--kv-page, or the preset's");
+  add("--digests", digests_, "NAME,...", "page summaries, each a cell", "--kv-digest");
+  add("--out", out_, "DIR", "folder that gets records.jsonl, summary.json and summary.md", "none");
+  app.add_flag("--json", json_, "JSON lines: one record each, then the summary")->group(group);
+  app.add_flag("--quiet", quiet_, "no progress on stderr")->group(group);
+  engine_.Add(cli);
+  kv_.Add(cli, false);
+  kv_opt_ = app.get_option("--kv-opt");
+}
+
+std::string EvalFlags::kv_opt() const { return kv_opt_->count() > 0 ? kv_opt_->results().front() : ""; }
+
+Result<Preset> EvalFlags::preset() const {
+  if (preset_ == "quick") return Preset::kQuick;
+  if (preset_ == "standard") return Preset::kStandard;
+  if (preset_ == "full") return Preset::kFull;
+  return InvalidArgument("--preset '" + preset_ + "' is unknown: use quick, standard or full");
+}
+
+Result<std::vector<KvOptions>> EvalFlags::Cells(const CellPreset& preset, const ModelInfo& model) const {
+  ARKVALE_ASSIGN_OR_RETURN(const KvOptions base, kv_.Get());
+  std::vector<KvPolicyKind> policies = preset.policies;
+  ARKVALE_RETURN_IF_ERROR(ParseList(policies_, ParseKvPolicy, policies));
+  std::vector<DigestKind> digests = {base.digest};
+  ARKVALE_RETURN_IF_ERROR(ParseList(digests_, ParseDigest, digests));
+  std::vector<int64_t> budgets = preset.budgets;
+  if (!budgets_.empty()) {
+    ARKVALE_ASSIGN_OR_RETURN(budgets, ParseNumbers("--budgets", budgets_, 0));
+  }
+  std::vector<int64_t> pages(preset.pages.begin(), preset.pages.end());
+  if (pages.empty()) pages = {base.page_tokens};
+  if (!pages_.empty()) {
+    ARKVALE_ASSIGN_OR_RETURN(pages, ParseNumbers("--pages", pages_, 1));
+  }
+
+  std::vector<KvOptions> cells;
+  for (const KvPolicyKind policy : policies) {
+    if (policy == KvPolicyKind::kFull) continue;
+    for (const int64_t page : pages) {
+      for (const int64_t budget : budgets) {
+        for (const DigestKind digest : digests) {
+          KvOptions cell = base;
+          cell.policy = policy;
+          cell.page_tokens = static_cast<int32_t>(std::min<int64_t>(page, INT32_MAX));
+          cell.budget_tokens = budget;
+          // Quest's page bounds are the cuboid-max digest, whatever the list says.
+          cell.digest = policy == KvPolicyKind::kQuest ? DigestKind::kCuboidMax : digest;
+          const Status valid = cell.Validate(model.n_layers, model.n_kv_heads);
+          if (valid.ok()) cells.push_back(RoundBudget(cell));
+          if (!valid.ok() && !(budgets_.empty() && pages_.empty())) return valid;
+          if (policy == KvPolicyKind::kQuest) break;
+        }
+      }
+    }
+  }
+  return cells;
+}
+
+std::vector<int64_t> LengthGrid(int64_t context_tokens) {
+  if (context_tokens <= kSmallContextTokens) return {1024, 2048, 4096, 8000};
+  return {1024, 2048, 4096, 8192, 16384, 32000};
+}
+
+std::vector<int64_t> BudgetGrid(int64_t context_tokens) {
+  if (context_tokens <= kSmallContextTokens) return {128, 256, 512, 1024, 2048};
+  return {256, 512, 1024, 2048, 4096};
+}
+
+}  // namespace arkvale::tools

@@ -1,0 +1,53 @@
+// What every eval task is told: model, cells (policy x budget x page x digest), preset, output.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "arkvale/engine.h"
+#include "arkvale/kv_options.h"
+#include "tools/common/cli.h"
+#include "tools/common/kv_flags.h"
+
+namespace arkvale::tools {
+
+// Sizes of evaluation protocol 0.7; a flag that is given wins over its preset.
+enum class Preset : uint8_t { kQuick, kStandard, kFull };
+
+// What a preset says of the cells. Combinations that no budget can serve are left out.
+struct CellPreset {
+  std::vector<KvPolicyKind> policies;
+  std::vector<int64_t> budgets;
+  std::vector<int32_t> pages;
+};
+
+class EvalFlags {
+ public:
+  void Add(Cli& cli);
+
+  Result<EngineOptions> engine() const { return engine_.Get(); }
+  Result<Preset> preset() const;
+  // One cell per valid combination, without full attention, which every task runs anyway. Budgets are rounded.
+  // InvalidArgument where a list names what does not fit the model.
+  Result<std::vector<KvOptions>> Cells(const CellPreset& preset, const ModelInfo& model) const;
+  // The --kv-opt text, for records.
+  std::string kv_opt() const;
+
+  const std::string& out() const { return out_; }
+  bool json() const { return json_; }
+  bool quiet() const { return quiet_; }
+
+ private:
+  EngineFlags engine_;
+  KvFlags kv_;
+  std::string preset_ = "quick", policies_, budgets_, pages_, digests_, out_;
+  const CLI::Option* kv_opt_ = nullptr;
+  bool json_ = false, quiet_ = false;
+};
+
+// The grids of evaluation protocol 0.7 for a model of this longest context.
+std::vector<int64_t> LengthGrid(int64_t context_tokens);
+std::vector<int64_t> BudgetGrid(int64_t context_tokens);
+
+}  // namespace arkvale::tools

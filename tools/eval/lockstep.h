@@ -1,0 +1,40 @@
+// Lockstep: dense attention and every cell fed the same tokens from one prefilled context (evaluation protocol 4).
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "arkvale/kv_options.h"
+#include "arkvale/stats.h"
+#include "engine/session.h"
+#include "tools/eval/fidelity_stats.h"
+
+namespace arkvale::tools {
+
+// What one cell did over the steps of one window.
+struct CellRun {
+  WindowSteps steps;
+  std::vector<double> step_ms;  // without the audit's share
+  double prefill_kl = 0;        // at the context's last token: 0 as long as every policy's prefill is dense
+  KvTimings spent;
+  KvStats stats;
+  std::string error;  // empty, or why `steps` is empty
+};
+
+// Full attention, and dense attention whose partial results are cut elsewhere (attend = all under the least budget of
+// `like`): its KL is what rounding alone makes, the noise floor.
+KvOptions DenseOptions();
+KvOptions FloorOptions(const KvOptions& like);
+
+// Start of window w of `n_windows` with `n_ids` ids each, spread over a text of `n_text` >= n_ids ids.
+int64_t WindowStart(int64_t w, int64_t n_windows, int64_t n_text, int64_t n_ids);
+
+// Tokens ids[0..n-2] are fed, ids[1..n-1] are the next tokens they should predict. `base` holds the context under full
+// attention, with its last logits; each cell runs in a fork of it. cells[0] must be DenseOptions(). `before_step` may
+// end the run. Internal where the dense run's logits mean nothing; where a cell's do, its `error` says so.
+Result<std::vector<CellRun>> RunLockstep(Runtime& runtime, const Session& base, std::span<const int32_t> ids,
+                                         std::span<const KvOptions> cells, const std::function<Status()>& before_step);
+
+}  // namespace arkvale::tools

@@ -1,0 +1,226 @@
+// arkvale eval passkey (evaluation protocol 1).
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "engine/runtime.h"
+#include "engine/session.h"
+#include "tools/common/exit_code.h"
+#include "tools/common/interrupt.h"
+#include "tools/common/progress.h"
+#include "tools/eval/answer.h"
+#include "tools/eval/eval_flags.h"
+#include "tools/eval/lockstep.h"
+#include "tools/eval/passkey_report.h"
+#include "tools/eval/passkey_text.h"
+#include "tools/eval/tasks.h"
+
+namespace arkvale::tools {
+namespace {
+
+struct Flags {
+  EvalFlags eval;
+  std::string lengths, seeds = "42";
+  int32_t depths = 0, max_new = kPasskeyAnswerTokens;
+  int64_t chars = 0;
+};
+
+struct Plan {
+  std::vector<int64_t> lengths, seeds;
+  int32_t depths = kPasskeyDepths;
+  std::vector<KvOptions> cells;  // dense first
+
+  int64_t n_records() const { return static_cast<int64_t>(lengths.size() * seeds.size()) * depths; }
+};
+
+void AddFlags(Cli& cli, Flags& flags) {
+  auto& app = cli.app();
+  const std::string group = "Records";
+  const auto add = [&](const char* name, auto& value, const char* type, const char* text, const char* shown) {
+    app.add_option(name, value, text)->type_name(type)->default_str(shown)->group(group);
+  };
+  add("--lengths", flags.lengths, "N,...", "tokens of context, question and answer together", "the preset's");
+  add("--depths", flags.depths, "N", "records of each length, evenly deep: 1, 2, 4, 5, 10 or 20", "the preset's");
+  add("--chars", flags.chars, "N", "characters of filler instead of as many as --lengths has room for", "none");
+  add("--max-new", flags.max_new, "N", "longest answer in tokens", "16");
+  add("--seed", flags.seeds, "N,...", "seeds of the keys; records of all of them make one cell", "42");
+  flags.eval.Add(cli);
+}
+
+Status ApplyPreset(const Flags& flags, Preset preset, int64_t ctx_tokens, Plan& plan) {
+  plan.lengths = {2048};
+  plan.depths = 5;
+  plan.seeds = {42};
+  if (preset != Preset::kQuick) {
+    plan.lengths = LengthGrid(ctx_tokens);
+    plan.depths = kPasskeyDepths;
+  }
+  if (preset == Preset::kFull) plan.seeds = {42, 43, 44, 45, 46};
+  if (!flags.lengths.empty()) {
+    ARKVALE_ASSIGN_OR_RETURN(plan.lengths, ParseNumbers("--lengths", flags.lengths, 1));
+  }
+  if (flags.seeds != "42") {
+    ARKVALE_ASSIGN_OR_RETURN(plan.seeds, ParseNumbers("--seed", flags.seeds, 0));
+  }
+  if (flags.depths != 0) plan.depths = flags.depths;
+  return OkStatus();
+}
+
+CellPreset Cells(Preset preset, int64_t ctx_tokens) {
+  if (preset == Preset::kQuick) return {.policies = {KvPolicyKind::kArkvale}, .budgets = {256, 1024}, .pages = {}};
+  CellPreset cells{.policies = {KvPolicyKind::kArkvale}, .budgets = BudgetGrid(ctx_tokens), .pages = {}};
+  if (preset == Preset::kFull) {
+    cells.policies.push_back(KvPolicyKind::kQuest);
+    cells.pages = {32, 16};
+  }
+  return cells;
+}
+
+Status Check(const Flags& flags, const Plan& plan, int64_t ctx_tokens) {
+  if (plan.depths < 1 || kPasskeyDepths % plan.depths != 0) {
+    return InvalidArgument("--depths " + std::to_string(plan.depths) + ": use 1, 2, 4, 5, 10 or 20");
+  }
+  if (flags.max_new < 1) return InvalidArgument("--max-new " + std::to_string(flags.max_new) + ": use 1 or more");
+  if (flags.chars < 0) return InvalidArgument("--chars " + std::to_string(flags.chars) + ": use 1 or more");
+  if (flags.chars > 0 && plan.lengths.size() != 1) {
+    return InvalidArgument("--chars fixes the filler: give one --lengths, which then only names the keys");
+  }
+  const int64_t longest = *std::max_element(plan.lengths.begin(), plan.lengths.end());
+  const int64_t needed = longest + std::max(0, flags.max_new - kPasskeyAnswerTokens);
+  if (flags.chars == 0 && needed > ctx_tokens) {
+    return InvalidArgument("--lengths " + std::to_string(longest) + ": " + std::to_string(needed) + " tokens > limit " +
+                           std::to_string(ctx_tokens) + ": use smaller ones");
+  }
+  return OkStatus();
+}
+
+Result<Plan> MakePlan(const Flags& flags, const Runtime& runtime) {
+  ARKVALE_ASSIGN_OR_RETURN(const Preset preset, flags.eval.preset());
+  Plan plan;
+  ARKVALE_RETURN_IF_ERROR(ApplyPreset(flags, preset, runtime.ctx_tokens(), plan));
+  ARKVALE_RETURN_IF_ERROR(Check(flags, plan, runtime.ctx_tokens()));
+  ARKVALE_ASSIGN_OR_RETURN(plan.cells, flags.eval.Cells(Cells(preset, runtime.ctx_tokens()), runtime.info()));
+  plan.cells.insert(plan.cells.begin(), DenseOptions());
+  return plan;
+}
+
+// One run of the command.
+class PasskeyTask {
+ public:
+  PasskeyTask(const Flags& flags, const Plan& plan, Runtime& runtime, RunInfo info, RecordLog& log)
+      : flags_(flags),
+        plan_(plan),
+        runtime_(runtime),
+        info_(std::move(info)),
+        log_(log),
+        progress_(flags.eval.quiet()) {}
+
+  Status Run();
+
+ private:
+  Status RunRecord(uint64_t seed, int64_t length_tokens, int32_t index);
+  Result<Json> RunCell(const Session& base, const PasskeyRecord& record, const KvOptions& options);
+  Result<Session> Prefill(const PasskeyRecord& record);
+
+  const Flags& flags_;
+  const Plan& plan_;
+  Runtime& runtime_;
+  RunInfo info_;
+  RecordLog& log_;
+  Progress progress_;
+  std::vector<Json> records_;
+  int64_t n_done_ = 0;
+};
+
+Status PasskeyTask::Run() {
+  for (const int64_t length : plan_.lengths) {
+    for (const int64_t seed : plan_.seeds) {
+      for (int32_t i = 0; i < kPasskeyDepths; i += kPasskeyDepths / plan_.depths) {
+        ARKVALE_RETURN_IF_ERROR(RunRecord(static_cast<uint64_t>(seed), length, i));
+      }
+    }
+  }
+  progress_.Clear();
+  const Json summary = PasskeySummaryJson(info_, plan_.cells, records_);
+  return log_.Finish(summary, PasskeyTable(summary));
+}
+
+// One prefill serves every cell; none where an earlier run has all their records.
+Status PasskeyTask::RunRecord(uint64_t seed, int64_t length_tokens, int32_t index) {
+  ARKVALE_ASSIGN_OR_RETURN(const PasskeyRecord record,
+                           MakePasskeyRecord(runtime_.tokenizer(), seed, length_tokens, index, flags_.chars));
+  const auto n_ids = static_cast<int64_t>(record.context.size() + record.question.size()) + flags_.max_new;
+  if (n_ids > runtime_.ctx_tokens()) {
+    return InvalidArgument("--chars " + std::to_string(flags_.chars) + " makes " + std::to_string(n_ids) +
+                           " tokens > limit " + std::to_string(runtime_.ctx_tokens()) + ": use fewer");
+  }
+  std::optional<Session> base;
+  for (const KvOptions& options : plan_.cells) {
+    if (const Json* earlier = log_.Find(PasskeyLabels(info_, record, options, flags_.max_new)); earlier != nullptr) {
+      ARKVALE_RETURN_IF_ERROR(log_.Repeat(*earlier));
+      records_.push_back(*earlier);
+      continue;
+    }
+    if (!base) {
+      ARKVALE_ASSIGN_OR_RETURN(Session session, Prefill(record));
+      base = std::move(session);
+    }
+    ARKVALE_ASSIGN_OR_RETURN(const Json json, RunCell(*base, record, options));
+    ARKVALE_RETURN_IF_ERROR(log_.Write(json));
+    records_.push_back(json);
+  }
+  ++n_done_;
+  return OkStatus();
+}
+
+Result<Session> PasskeyTask::Prefill(const PasskeyRecord& record) {
+  ARKVALE_ASSIGN_OR_RETURN(Session session, Session::Make(runtime_, DenseOptions()));
+  const auto n = static_cast<int64_t>(record.context.size());
+  ARKVALE_RETURN_IF_ERROR(session.Prefill(record.context, false, [&](int64_t done) {
+    progress_.Show("record " + std::to_string(n_done_ + 1) + "/" + std::to_string(plan_.n_records()) + ", prefill",
+                   done, n, "tokens");
+    return g_cancel ? Cancelled("interrupted") : OkStatus();
+  }));
+  progress_.Clear();
+  return session;
+}
+
+Result<Json> PasskeyTask::RunCell(const Session& base, const PasskeyRecord& record, const KvOptions& options) {
+  const int64_t start_ns = NowNs();
+  ARKVALE_ASSIGN_OR_RETURN(Session fork, base.Fork(options));
+  ARKVALE_ASSIGN_OR_RETURN(const Answer answer,
+                           AskQuestion(runtime_.tokenizer(), fork, record.question, flags_.max_new, g_cancel));
+  ARKVALE_ASSIGN_OR_RETURN(const KvStats stats, fork.stats());
+  Json json = PasskeyLabels(info_, record, options, flags_.max_new);
+  json.update(PasskeyResult(record, answer));
+  json.update(StatsFields(stats, options, runtime_.cache().shape()));
+  json["wall_ms"] = MsSince(start_ns);
+  return json;
+}
+
+Status Run(const Flags& flags) {
+  ARKVALE_ASSIGN_OR_RETURN(const EngineOptions options, flags.eval.engine());
+  ARKVALE_ASSIGN_OR_RETURN(const auto runtime, Runtime::Load(options));
+  ARKVALE_ASSIGN_OR_RETURN(const Plan plan, MakePlan(flags, *runtime));
+  ARKVALE_ASSIGN_OR_RETURN(RunInfo info,
+                           RunInfo::Make("passkey", options.model_path, flags.eval.kv_opt(), runtime->threads()));
+  ARKVALE_ASSIGN_OR_RETURN(const auto log, RecordLog::Open(flags.eval.out(), flags.eval.json(), true));
+  return PasskeyTask(flags, plan, *runtime, std::move(info), *log).Run();
+}
+
+}  // namespace
+
+int RunPasskey(int argc, char** argv) {
+  Cli cli("eval passkey", "Hides a number in filler text and asks for it: dense attention first, then every cell.");
+  Flags flags;
+  AddFlags(cli, flags);
+  if (const auto exit_code = cli.Parse(argc, argv)) return *exit_code;
+  const Status status = Run(flags);
+  return status.ok() ? kExitDone : cli.Fail(status);
+}
+
+}  // namespace arkvale::tools

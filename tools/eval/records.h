@@ -1,0 +1,85 @@
+// Records and summaries of eval tasks (evaluation protocol 8).
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "arkvale/kv_options.h"
+#include "arkvale/stats.h"
+#include "arkvale/status.h"
+#include "kv/shape.h"
+#include "tools/common/json.h"
+#include "tools/common/output.h"
+
+namespace arkvale::tools {
+
+// What all records of a run share.
+struct RunInfo {
+  std::string task, model, model_sha256_prefix, kv_opt;
+  int32_t threads = 0;
+
+  static Result<RunInfo> Make(const std::string& task, const std::string& model_path, const std::string& kv_opt,
+                              int32_t threads);
+};
+
+// Common fields that name a cell: schema .. commit. Fields of a policy's machinery are null for full attention.
+Json CellFields(const RunInfo& run, const KvOptions& options);
+
+// Mean tokens of a full-attention layer that a step can read without a recall, dense layers included.
+double HotTokensPerLayer(const KvStats& stats, const KvOptions& options, const KvShape& shape);
+double RecallsPerStep(const KvStats& stats);
+
+// Common fields that say what a cell's sequence held and did: kv_hot_bytes .. recalls_per_step_mean, and the audit's.
+Json StatsFields(const KvStats& stats, const KvOptions& options, const KvShape& shape);
+
+// A text file written as the run goes on, unbuffered.
+class TextFile {
+ public:
+  // Internal where it cannot be written. `append` keeps what it holds.
+  static Result<std::unique_ptr<TextFile>> Open(const std::string& path, bool append);
+  ~TextFile();
+  TextFile(const TextFile&) = delete;
+  TextFile& operator=(const TextFile&) = delete;
+
+  Status Write(std::string_view text) { return output_.Write(text); }
+
+ private:
+  explicit TextFile(int fd) : fd_(fd), output_(fd) {}
+
+  int fd_;
+  Output output_;
+};
+
+// Writes records as they come: to stdout (--json) and DIR/records.jsonl.
+class RecordLog {
+ public:
+  // An empty `dir`: no files. `resume` keeps the whole lines of an earlier run, else they go. Internal where the folder
+  // cannot be written.
+  static Result<std::unique_ptr<RecordLog>> Open(const std::string& dir, bool json, bool resume);
+
+  // The earlier record whose common fields (CellFields, seed, record_id) are those of `record`, or null.
+  const Json* Find(const Json& record) const;
+
+  Status Write(const Json& record);
+  // A record of an earlier run: to stdout alone.
+  Status Repeat(const Json& record);
+  // The last line, DIR/summary.json and DIR/summary.md; `markdown` is what stdout gets without --json.
+  Status Finish(const Json& summary, const std::string& markdown);
+
+ private:
+  RecordLog(std::string dir, bool json) : dir_(std::move(dir)), json_(json) {}
+  Status LoadEarlier(const std::string& path);
+
+  std::string dir_;
+  bool json_;
+  std::unique_ptr<TextFile> file_;
+  std::map<std::string, Json> earlier_;
+};
+
+// "0.0123", "1.2e-05": four significant digits, for tables.
+std::string Short(double value);
+// "0.95 [0.764, 0.991]"
+std::string WithInterval(double value, double lo, double hi);
+
+}  // namespace arkvale::tools
