@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 JOBS ?= $(shell nproc)
 
-.PHONY: build demo test test-release test-asan test-tsan test-slow format tidy clean deps dev-deps
+.PHONY: build demo test test-release test-asan test-tsan test-fuzz test-slow format tidy clean deps dev-deps
 
 deps:
 	@scripts/install_deps.sh
@@ -22,8 +22,8 @@ demo: deps
 	@cmake --build --preset release -j $(JOBS) --target arkvale
 	@scripts/demo.sh
 
-# Everything that is not labelled slow, then the unit tests under the sanitizers.
-test: test-release test-asan test-tsan
+# Everything that is not labelled slow, then the unit tests under the sanitizers, then a minute of each fuzz target.
+test: test-release test-asan test-tsan test-fuzz
 
 test-release: build
 	@scripts/get_models.sh
@@ -34,6 +34,13 @@ test-asan test-tsan: test-%: deps
 	@cmake --preset $*
 	@cmake --build --preset $* -j $(JOBS)
 	@ctest --preset $* -j $(JOBS)
+
+# The llama.cpp of the other presets: clang and g++ share one C++ library, and it is not instrumented anyway.
+test-fuzz: deps
+	@scripts/install_deps.sh --fuzz
+	@cmake --preset fuzz -DARKVALE_LLAMA_DIR="$$(scripts/get_llama_cpp.sh --print-dir)"
+	@cmake --build --preset fuzz -j $(JOBS)
+	@ctest --preset fuzz -j $(JOBS)
 
 test-slow: build
 	@scripts/get_models.sh

@@ -1,6 +1,7 @@
-# ARKVALE_SANITIZE=address (with undefined) | thread: instruments our code; the linked llama.cpp stays as it is.
-set(ARKVALE_SANITIZE "" CACHE STRING "address (with undefined) or thread")
-set_property(CACHE ARKVALE_SANITIZE PROPERTY STRINGS "" address thread)
+# ARKVALE_SANITIZE=address (with undefined) | thread | fuzzer (address, undefined and libFuzzer's coverage; clang only):
+# instruments our code; the linked llama.cpp stays as it is.
+set(ARKVALE_SANITIZE "" CACHE STRING "address (with undefined), thread or fuzzer")
+set_property(CACHE ARKVALE_SANITIZE PROPERTY STRINGS "" address thread fuzzer)
 if(NOT ARKVALE_SANITIZE)
   return()
 endif()
@@ -14,8 +15,10 @@ elseif(ARKVALE_SANITIZE STREQUAL "thread")
   if(no_setarch EQUAL 0)
     set(CMAKE_CROSSCOMPILING_EMULATOR setarch -R)
   endif()
+elseif(ARKVALE_SANITIZE STREQUAL "fuzzer")
+  set(flags -fsanitize=address,undefined -fno-sanitize-recover=undefined -fsanitize=fuzzer-no-link)
 else()
-  message(FATAL_ERROR "ARKVALE_SANITIZE is '${ARKVALE_SANITIZE}': use address or thread")
+  message(FATAL_ERROR "ARKVALE_SANITIZE is '${ARKVALE_SANITIZE}': use address, thread or fuzzer")
 endif()
 add_compile_options(${flags} -fno-omit-frame-pointer -O1 -g1)
 add_link_options(${flags})
