@@ -78,7 +78,7 @@ class Cli(unittest.TestCase):
         self.assertEqual(run("--version").stdout.split()[0], b"arkvale")
 
     def test_help_shows_defaults(self):
-        for command in ("generate", "chat", "bench", "inspect"):
+        for command in ("generate", "chat", "bench", "inspect", "eval", "synth"):
             result = run(command, "--help")
             self.assertEqual((result.returncode, result.stderr), (0, b""))
         text = run("generate", "--help").stdout.decode()
@@ -123,6 +123,20 @@ class Cli(unittest.TestCase):
         self.fails(generate("-p", b"abc\xff"), 2, "--prompt", "byte 3")
         self.fails(generate("-p", "a", "-q", b"\xc3("), 2, "--question", "byte 0")
         self.fails(generate("-f", self.file("bad.txt", b"0123456789\xe2\x82x")), 3, "bad.txt", "byte 10")
+
+    def test_synth(self):
+        path = os.path.join(self.folder.name, "tiny.gguf")
+        made = run("synth", "--arch", "qwen3moe", "-o", path)
+        self.assertEqual((made.returncode, made.stdout, made.stderr), (0, b"", b""))
+        facts = json.loads(run("inspect", "--json", path).stdout)
+        self.assertEqual((facts["architecture"], facts["unsupported"]), ("qwen3moe", None))
+        self.assertGreater(facts["n_experts"], facts["n_experts_used"])
+        answer = run("generate", "-m", path, "-p", "abc", "-n", "4", "--json", "--quiet")
+        self.assertEqual(json.loads(answer.stdout)["tokens"]["generated"], 4)
+        self.fails(run("synth", "--arch", "bert", "-o", path), 2, "bert", "qwen3moe")
+        self.fails(run("synth", "--type", "q9", "-o", path), 2, "q9")
+        self.fails(run("synth"), 2, "--output")
+        self.fails(run("synth", "-o", os.path.join(self.folder.name, "no/folder.gguf")), 3, "no/folder.gguf")
 
     def test_grammars(self):
         yes_no = self.file("yes_no.gbnf", b'root ::= "yes" | "no"\n')
