@@ -32,7 +32,7 @@ Status Chat::Impl::Send(std::string_view text, const TurnOptions& options, const
   ARKVALE_RETURN_IF_ERROR(reply.Prepare());
   if (text.empty()) return InvalidArgument("the message is empty: write at least one character");
   transcript.AddQuestion(std::string(text));
-  const Status status = RunTurn(reply, options.max_tokens);
+  Status status = RunTurn(reply, options.max_tokens);
   if (status.ok() || (status.kind() == StatusKind::kCancelled && !result.token_ids.empty())) {
     transcript.AddAnswer(result.text, result.token_ids);
   }

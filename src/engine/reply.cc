@@ -42,7 +42,7 @@ Status Reply::Prefill(Session& session, std::span<const int32_t> ids, bool want_
   result_.reused_tokens = session.n_tokens();
   ARKVALE_RETURN_IF_ERROR(CheckCancel());
   const int64_t start_ns = NowNs();
-  const Status status = prefixes_.WithMemory([&] {
+  Status status = prefixes_.WithMemory([&] {
     const int64_t before = session.n_tokens();
     return session.Prefill(ids.subspan(static_cast<size_t>(before)), want_logits, [&](int64_t done) {
       Report(Stage::kPrefill, before + done, total);

@@ -150,7 +150,7 @@ Status GgufFileWriter::Finish() {
   }
   errno = 0;
   if (std::fclose(file_.release()) != 0) {
-    const Status status = WriteError();
+    Status status = WriteError();
     RemovePart();
     return status;
   }
