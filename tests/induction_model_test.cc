@@ -36,23 +36,11 @@ TEST(Induction, LlamaCppAgreesAndContinuesTheText) {
   }
 }
 
-TEST(Induction, NoiseHaystackOf32kTokens) {
-  InductionRig rig;
-  ASSERT_TRUE(rig.ok());
-  ExpectRetrieval(RetrievalTable(rig, HaystackKind::kNoise, 32768), HaystackKind::kNoise);
-}
+TEST(Induction, NoiseHaystackOf32kTokens) { ExpectRetrieval(HaystackKind::kNoise, 32768); }
 
-TEST(Induction, CrowdHaystackOf32kTokens) {
-  InductionRig rig;
-  ASSERT_TRUE(rig.ok());
-  ExpectRetrieval(RetrievalTable(rig, HaystackKind::kCrowd, 32768), HaystackKind::kCrowd);
-}
+TEST(Induction, CrowdHaystackOf32kTokens) { ExpectRetrieval(HaystackKind::kCrowd, 32768); }
 
-TEST(Induction, PairsHaystackOf32kTokens) {
-  InductionRig rig;
-  ASSERT_TRUE(rig.ok());
-  ExpectRetrieval(RetrievalTable(rig, HaystackKind::kPairs, 32768), HaystackKind::kPairs);
-}
+TEST(Induction, PairsHaystackOf32kTokens) { ExpectRetrieval(HaystackKind::kPairs, 32768); }
 
 // The same selections twice: reading only what was selected fails where the needle's page was not, reading the rest too
 // finds everything. So nothing but the selection of pages lets the model find a needle.

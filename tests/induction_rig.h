@@ -220,8 +220,11 @@ inline int RetrievedBy(const std::vector<RetrievalRow>& rows, std::string_view d
   return at != rows.end() ? at->retrieved : -1;
 }
 
-// Asserted is what the construction gives, not what a seed gives.
-inline void ExpectRetrieval(const std::vector<RetrievalRow>& rows, HaystackKind kind) {
+// Prints a haystack's row. Asserted is what the construction gives, not what a seed gives.
+inline void ExpectRetrieval(HaystackKind kind, size_t n_tokens) {
+  InductionRig rig;
+  ASSERT_TRUE(rig.ok());
+  const std::vector<RetrievalRow> rows = RetrievalTable(rig, kind, n_tokens);
   EXPECT_EQ(RetrievedBy(rows, "dense"), kNeedles);
   // A code's error on a key is far below the loss by one wrong letter, and fewer keys than places come that near.
   EXPECT_EQ(RetrievedBy(rows, "code1"), kNeedles);

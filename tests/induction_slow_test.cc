@@ -4,23 +4,11 @@
 namespace arkvale::testing {
 namespace {
 
-TEST(Induction, NoiseHaystackOf128kTokens) {
-  InductionRig rig;
-  ASSERT_TRUE(rig.ok());
-  ExpectRetrieval(RetrievalTable(rig, HaystackKind::kNoise, 131072), HaystackKind::kNoise);
-}
+TEST(Induction, NoiseHaystackOf128kTokens) { ExpectRetrieval(HaystackKind::kNoise, 131072); }
 
-TEST(Induction, CrowdHaystackOf128kTokens) {
-  InductionRig rig;
-  ASSERT_TRUE(rig.ok());
-  ExpectRetrieval(RetrievalTable(rig, HaystackKind::kCrowd, 131072), HaystackKind::kCrowd);
-}
+TEST(Induction, CrowdHaystackOf128kTokens) { ExpectRetrieval(HaystackKind::kCrowd, 131072); }
 
-TEST(Induction, PairsHaystackOf128kTokens) {
-  InductionRig rig;
-  ASSERT_TRUE(rig.ok());
-  ExpectRetrieval(RetrievalTable(rig, HaystackKind::kPairs, 131072), HaystackKind::kPairs);
-}
+TEST(Induction, PairsHaystackOf128kTokens) { ExpectRetrieval(HaystackKind::kPairs, 131072); }
 
 }  // namespace
 }  // namespace arkvale::testing

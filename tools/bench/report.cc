@@ -1,24 +1,15 @@
 #include "tools/bench/report.h"
 
-#include <cstdarg>
 #include <cstdio>
 
 #include "base/machine.h"
 #include "tools/common/build_info.h"
+#include "tools/common/format.h"
 
 namespace arkvale::tools {
 namespace {
 
 constexpr double kMaxLoadPerCore = 0.3;
-
-[[gnu::format(printf, 1, 2)]] std::string Format(const char* format, ...) {
-  char line[256];
-  va_list args;
-  va_start(args, format);
-  std::vsnprintf(line, sizeof line, format, args);
-  va_end(args);
-  return line;
-}
 
 double Number(const Json& row, const char* field) {
   const auto value = row.find(field);

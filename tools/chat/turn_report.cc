@@ -1,25 +1,13 @@
 #include "tools/chat/turn_report.h"
 
-#include <cstdarg>
 #include <cstdio>
 
-#include "tools/common/answer_json.h"
+#include "tools/common/format.h"
 
 namespace arkvale::tools {
 namespace {
 
 constexpr double kLowMassRecall = 0.8;
-
-[[gnu::format(printf, 1, 2)]] std::string Format(const char* format, ...) {
-  char text[512];
-  va_list args;
-  va_start(args, format);
-  std::vsnprintf(text, sizeof(text), format, args);
-  va_end(args);
-  return text;
-}
-
-double MiB(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 
 double PerStep(int64_t n, int64_t steps) { return steps > 0 ? static_cast<double>(n) / static_cast<double>(steps) : 0; }
 

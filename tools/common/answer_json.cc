@@ -1,13 +1,13 @@
 #include "tools/common/answer_json.h"
 
+#include "tools/common/format.h"
+
 namespace arkvale::tools {
 namespace {
 
 Json PositiveOrNull(double value) { return value > 0 ? Json(value) : Json(nullptr); }
 
 }  // namespace
-
-double PerSecond(double n, double ms) { return ms > 0 ? 1000 * n / ms : 0; }
 
 Json AnswerJson(KvOptions kv, const GenerateResult& r, int32_t threads) {
   kv.budget_tokens = r.budget_tokens;

@@ -8,8 +8,6 @@
 
 namespace arkvale::tools {
 
-double PerSecond(double n, double ms);
-
 // {text, token_ids, stop_reason, tokens, timings, kv, memory, machine}; times that were not reached are null.
 Json AnswerJson(KvOptions kv, const GenerateResult& result, int32_t threads);
 

@@ -93,9 +93,14 @@ std::vector<int64_t> LengthGrid(int64_t context_tokens) {
   return {1024, 2048, 4096, 8192, 16384, 32000};
 }
 
-std::vector<int64_t> BudgetGrid(int64_t context_tokens) {
-  if (context_tokens <= kSmallContextTokens) return {128, 256, 512, 1024, 2048};
-  return {256, 512, 1024, 2048, 4096};
+CellPreset PresetCells(Preset preset, int64_t context_tokens) {
+  CellPreset cells{.policies = {KvPolicyKind::kArkvale}, .budgets = {256, 1024}, .pages = {}};
+  if (preset == Preset::kQuick) return cells;
+  const bool small = context_tokens <= kSmallContextTokens;
+  cells.budgets =
+      small ? std::vector<int64_t>{128, 256, 512, 1024, 2048} : std::vector<int64_t>{256, 512, 1024, 2048, 4096};
+  if (preset == Preset::kFull) cells.policies.push_back(KvPolicyKind::kQuest);
+  return cells;
 }
 
 }  // namespace arkvale::tools

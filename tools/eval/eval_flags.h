@@ -46,8 +46,8 @@ class EvalFlags {
   bool json_ = false, quiet_ = false;
 };
 
-// The grids of evaluation protocol 0.7 for a model of this longest context.
+// The grid of evaluation protocol 0.7 for a model of this longest context, and the cells that its presets share.
 std::vector<int64_t> LengthGrid(int64_t context_tokens);
-std::vector<int64_t> BudgetGrid(int64_t context_tokens);
+CellPreset PresetCells(Preset preset, int64_t context_tokens);
 
 }  // namespace arkvale::tools

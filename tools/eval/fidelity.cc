@@ -74,13 +74,6 @@ Status ApplyPreset(const Flags& flags, Preset preset, int64_t ctx_tokens, Plan& 
   return OkStatus();
 }
 
-CellPreset Cells(Preset preset, int64_t ctx_tokens) {
-  if (preset == Preset::kQuick) return {.policies = {KvPolicyKind::kArkvale}, .budgets = {256, 1024}, .pages = {}};
-  CellPreset cells{.policies = {KvPolicyKind::kArkvale}, .budgets = BudgetGrid(ctx_tokens), .pages = {}};
-  if (preset == Preset::kFull) cells.policies.push_back(KvPolicyKind::kQuest);
-  return cells;
-}
-
 Status Check(const Plan& plan, int64_t ctx_tokens) {
   if (plan.windows < 1) return InvalidArgument("--windows " + std::to_string(plan.windows) + ": use 1 or more");
   for (const int64_t n : plan.contexts) {
@@ -104,7 +97,8 @@ Result<Plan> MakePlan(const Flags& flags, const Runtime& runtime) {
   plan.copy = flags.copy;
   ARKVALE_RETURN_IF_ERROR(ApplyPreset(flags, preset, runtime.ctx_tokens(), plan));
   ARKVALE_RETURN_IF_ERROR(Check(plan, runtime.ctx_tokens()));
-  ARKVALE_ASSIGN_OR_RETURN(const auto cells, flags.eval.Cells(Cells(preset, runtime.ctx_tokens()), runtime.info()));
+  ARKVALE_ASSIGN_OR_RETURN(const auto cells,
+                           flags.eval.Cells(PresetCells(preset, runtime.ctx_tokens()), runtime.info()));
   plan.cells = {DenseOptions(), FloorOptions(cells.empty() ? KvOptions() : cells.front())};
   plan.cells.insert(plan.cells.end(), cells.begin(), cells.end());
   return plan;

@@ -71,12 +71,8 @@ Status ApplyPreset(const Flags& flags, Preset preset, int64_t ctx_tokens, Plan& 
 }
 
 CellPreset Cells(Preset preset, int64_t ctx_tokens) {
-  if (preset == Preset::kQuick) return {.policies = {KvPolicyKind::kArkvale}, .budgets = {256, 1024}, .pages = {}};
-  CellPreset cells{.policies = {KvPolicyKind::kArkvale}, .budgets = BudgetGrid(ctx_tokens), .pages = {}};
-  if (preset == Preset::kFull) {
-    cells.policies.push_back(KvPolicyKind::kQuest);
-    cells.pages = {32, 16};
-  }
+  CellPreset cells = PresetCells(preset, ctx_tokens);
+  if (preset == Preset::kFull) cells.pages = {32, 16};
   return cells;
 }
 

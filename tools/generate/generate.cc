@@ -9,6 +9,7 @@
 #include "tools/common/cli.h"
 #include "tools/common/commands.h"
 #include "tools/common/exit_code.h"
+#include "tools/common/format.h"
 #include "tools/common/interrupt.h"
 #include "tools/common/kv_flags.h"
 #include "tools/common/output.h"
@@ -71,8 +72,6 @@ Status CheckFlags(Flags& flags) {
   ARKVALE_ASSIGN_OR_RETURN(flags.request.sampling, flags.sampling.Get());
   return OkStatus();
 }
-
-double MiB(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 
 void PrintSummary(const GenerateRequest& request, const GenerateResult& r) {
   const KvStats& kv = r.kv;
