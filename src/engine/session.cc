@@ -1,11 +1,11 @@
 #include "engine/session.h"
 
 #include <algorithm>
-#include <new>
 #include <utility>
 
 #include "base/bad_alloc.h"
 #include "base/check.h"
+#include "kv/grow.h"
 
 namespace arkvale {
 
@@ -39,14 +39,18 @@ void Session::Drop() {
   if (seq_.valid()) ARKVALE_CHECK(runtime_->cache().Drop(seq_).ok());
 }
 
+// What is committed must be recorded: nothing may fail in between.
+Status Session::ReserveIds(int64_t n_more) {
+  return CatchBadAlloc([&] {
+    GrowCapacity(ids_, static_cast<int64_t>(ids_.size()) + n_more);
+    return OkStatus();
+  });
+}
+
 Status Session::Prefill(std::span<const int32_t> ids, bool want_logits, const Progress& progress) {
   if (ids.empty()) return InvalidArgument("prefill of 0 tokens: give at least 1");
   const auto total = static_cast<int64_t>(ids.size());
-  try {
-    ids_.reserve(ids_.size() + ids.size());  // what is committed must be recorded: nothing may fail in between
-  } catch (const std::bad_alloc&) {
-    return OutOfMemory();
-  }
+  ARKVALE_RETURN_IF_ERROR(ReserveIds(total));
   for (int64_t done = 0; done < total;) {
     const int64_t n = std::min<int64_t>(runtime_->prefill_chunk(), total - done);
     const bool last = done + n == total;
@@ -69,11 +73,7 @@ Status Session::Step(int32_t id, bool want_logits) {
                          .tokens = {&id, 1},
                          .phase = KvPhase::kStep,
                          .logits = want_logits ? LogitsWanted::kLast : LogitsWanted::kNone};
-  try {
-    if (ids_.size() == ids_.capacity()) ids_.reserve(2 * ids_.size() + 1);
-  } catch (const std::bad_alloc&) {
-    return OutOfMemory();
-  }
+  ARKVALE_RETURN_IF_ERROR(ReserveIds(1));
   ARKVALE_RETURN_IF_ERROR(
       runtime_->transformer().Forward(runtime_->op_context(), runtime_->cache(), {&item, 1}, logits_));
   ids_.push_back(id);

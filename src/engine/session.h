@@ -53,6 +53,7 @@ class Session {
  private:
   Session(Runtime& runtime, SeqId seq) : runtime_(&runtime), seq_(seq) {}
   void Drop();
+  Status ReserveIds(int64_t n_more);
 
   Runtime* runtime_;
   SeqId seq_;
