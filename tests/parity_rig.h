@@ -31,12 +31,13 @@ inline std::string NovelText() {
 }
 
 struct ParityRig {
-  explicit ParityRig(const std::string& path, int threads = 2) : pool(threads), workspace(threads) {
+  explicit ParityRig(const std::string& path, int threads = 2, bool packed = true) : pool(threads), workspace(threads) {
     ctx = {.ops = &CpuOps(), .pool = &pool, .workspace = &workspace};
     auto loaded = Transformer::Load(path);
     EXPECT_TRUE(loaded.ok()) << loaded.status().ToString();
     if (!loaded.ok()) return;
     model = std::move(*loaded);
+    if (packed) EXPECT_TRUE(model->PackWeights(ctx).ok());
     cache = std::move(*KvCache::Make({.shape = model->config().kv_shape(), .host_limit_bytes = int64_t{4} << 30}, ctx));
   }
 

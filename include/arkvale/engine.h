@@ -32,12 +32,13 @@ enum class RopeScaling : uint8_t {
 };
 
 struct EngineOptions {
-  std::string model_path;        // the first file of a split model
-  int32_t threads = 0;           // 0 = physical cores
-  int64_t ctx_tokens = 0;        // longest context; 0 = the model's
-  int64_t host_limit_bytes = 0;  // limit of KV in RAM; 0 = half of RAM
-  int32_t prefill_chunk = 512;   // tokens a prefill advances at once: memory for activations, never results
-  int64_t hot_limit_bytes = 0;   // --kv-hot-mem: hard limit of hot K, V and digests over all sequences; 0 = none
+  std::string model_path;         // the first file of a split model
+  int32_t threads = 0;            // 0 = physical cores
+  int64_t ctx_tokens = 0;         // longest context; 0 = the model's
+  int64_t host_limit_bytes = 0;   // limit of KV in RAM; 0 = half of RAM, less beside large weights
+  int32_t prefill_chunk = 512;    // tokens a prefill advances at once: memory for activations, never results
+  int64_t hot_limit_bytes = 0;    // --kv-hot-mem: hard limit of hot K, V and digests over all sequences; 0 = none
+  KvType kv_type = KvType::kF16;  // --kv-type: of K and V, in every tier
   RopeScaling rope_scaling = RopeScaling::kModel;
   float rope_scale = 0.0f;  // the factor, > 1 stretches; 0 = the file's
   // Prompts whose K and V are kept for a later request that begins with them (prefix reuse); the oldest goes first, and
@@ -119,6 +120,7 @@ class Engine {
 
   const ModelInfo& model() const;
   int32_t threads() const;
+  KvType kv_type() const;
 
  private:
   struct Impl;

@@ -23,6 +23,14 @@ int64_t ActivationBytes(const ModelConfig& config, int64_t n_rows) {
   return (n_rows * (int64_t{2} * config.d_model + heads + 2 * ffn) + config.n_vocab) * int64_t{sizeof(float)};
 }
 
+bool ShouldPackWeights(int64_t packed_weight_bytes, int64_t ram_bytes) {
+  return packed_weight_bytes <= ram_bytes / 4 * 3;
+}
+
+int64_t DefaultHostLimit(int64_t packed_weight_bytes, int64_t ram_bytes) {
+  return std::min(ram_bytes / 2, (ram_bytes - packed_weight_bytes) / 4 * 3);
+}
+
 Status CheckMemory(const MemoryNeed& need, const MemoryLimits& limits) {
   const std::string tokens = std::to_string(need.n_tokens) + " tokens (input and longest answer) need ";
   // In RAM every page is kept whatever the policy.
@@ -33,9 +41,11 @@ Status CheckMemory(const MemoryNeed& need, const MemoryLimits& limits) {
                              ", or raise --kv-host-mem; no policy or budget lowers it");
   }
   const int64_t total = need.kv_bytes + need.activation_bytes;
-  if (total > limits.ram_bytes) {
+  if (total + need.packed_weight_bytes > limits.ram_bytes) {
+    const std::string taken =
+        need.packed_weight_bytes > 0 ? " and they take " + ByteText(need.packed_weight_bytes) : "";
     return ResourceExhausted(tokens + ByteText(total) + " of RAM besides the weights, the machine has " +
-                             ByteText(limits.ram_bytes) + ": " + remedy);
+                             ByteText(limits.ram_bytes) + taken + ": " + remedy);
   }
   return OkStatus();
 }

@@ -1,4 +1,4 @@
-// Whether a request fits in memory, decided before any of it is taken.
+// What fits in memory, decided before any of it is taken.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,7 @@ struct MemoryNeed {
   int64_t n_tokens = 0;  // prompt, question and answer
   int64_t kv_bytes = 0;
   int64_t activation_bytes = 0;
+  int64_t packed_weight_bytes = 0;  // copies of weights; those that are mapped can be read back, and do not count
 };
 
 struct MemoryLimits {
@@ -21,8 +22,16 @@ struct MemoryLimits {
 };
 
 // ResourceExhausted where K and V are more than their limit, or all that cannot be read back from a file is more than
-// the machine has. Weights are mapped from their file, so they do not count here.
+// the machine has.
 Status CheckMemory(const MemoryNeed& need, const MemoryLimits& limits);
+
+// Whether weights may be copied out of their mapped file for faster steps: where that leaves a quarter of the RAM to K
+// and V, activations and the system.
+bool ShouldPackWeights(int64_t packed_weight_bytes, int64_t ram_bytes);
+
+// The limit of K and V where none is given: half of the RAM, or three quarters of what packed weights leave if that is
+// less.
+int64_t DefaultHostLimit(int64_t packed_weight_bytes, int64_t ram_bytes);
 
 // What a forward pass over `n_rows` tokens keeps besides weights, K and V, near enough for CheckMemory.
 int64_t ActivationBytes(const ModelConfig& config, int64_t n_rows);

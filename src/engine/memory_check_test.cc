@@ -27,6 +27,27 @@ TEST(MemoryCheck, KvAndActivationsAgainstTheMachine) {
   EXPECT_TRUE(CheckMemory({.n_tokens = 9, .kv_bytes = 60 * kMiB, .activation_bytes = 4 * kMiB}, limits).ok());
 }
 
+TEST(MemoryCheck, PackedWeightsTakeTheirShareOfTheMachine) {
+  const MemoryLimits limits{.host_limit_bytes = 100 * kMiB, .ram_bytes = 64 * kMiB};
+  MemoryNeed need{.n_tokens = 9, .kv_bytes = 20 * kMiB, .activation_bytes = 4 * kMiB, .packed_weight_bytes = 40 * kMiB};
+  EXPECT_TRUE(CheckMemory(need, limits).ok());
+  need.packed_weight_bytes += kMiB;
+  ExpectRefused(need, limits,
+                "need 24.0 MiB of RAM besides the weights, the machine has 64.0 MiB and they take 41.0 MiB: shorten");
+}
+
+TEST(MemoryCheck, WeightsArePackedWhereAQuarterOfTheMachineIsLeft) {
+  EXPECT_TRUE(ShouldPackWeights(0, 64 * kMiB));
+  EXPECT_TRUE(ShouldPackWeights(48 * kMiB, 64 * kMiB));
+  EXPECT_FALSE(ShouldPackWeights(48 * kMiB + 1, 64 * kMiB));
+}
+
+TEST(MemoryCheck, DefaultLimitLeavesRoomForPackedWeights) {
+  EXPECT_EQ(DefaultHostLimit(0, 64 * kMiB), 32 * kMiB);
+  EXPECT_EQ(DefaultHostLimit(16 * kMiB, 64 * kMiB), 32 * kMiB);
+  EXPECT_EQ(DefaultHostLimit(48 * kMiB, 64 * kMiB), 12 * kMiB);
+}
+
 TEST(MemoryCheck, ActivationsGrowWithRows) {
   const ModelConfig config{
       .n_vocab = 1000, .d_model = 16, .d_ff = 64, .n_q_heads = 4, .n_kv_heads = 2, .head_dim_k = 8, .head_dim_v = 8};

@@ -101,15 +101,30 @@ Status Runtime::LoadModel(const EngineOptions& options) {
                            ", the longest the model allows: ask for less, or stretch it by --rope-scaling yarn "
                            "--rope-scale F");
   }
+  PackWeights(ram);
   prefill_chunk_ = options.prefill_chunk;
-  host_limit_bytes_ = options.host_limit_bytes == 0 ? ram / 2 : options.host_limit_bytes;
+  host_limit_bytes_ =
+      options.host_limit_bytes == 0 ? DefaultHostLimit(transformer_->packed_bytes(), ram) : options.host_limit_bytes;
   hot_limit_bytes_ = options.hot_limit_bytes;
   KvCache::Config config;
   config.shape = transformer_->config().kv_shape();
+  kv_type_ = options.kv_type;
+  config.shape.dtype = kv_type_ == KvType::kQ8 ? DType::kQ8 : DType::kF16;
   config.host_limit_bytes = host_limit_bytes_;
   config.hot_limit_bytes = hot_limit_bytes_;
   ARKVALE_ASSIGN_OR_RETURN(cache_, KvCache::Make(std::move(config), context_));
   return OkStatus();
+}
+
+void Runtime::PackWeights(int64_t ram_bytes) {
+  const int64_t bytes = transformer_->packable_bytes();
+  if (!ShouldPackWeights(bytes, ram_bytes)) {
+    Log().warn("a copy of the weights for faster steps takes {} and this machine has {}: they stay in their file",
+               ByteText(bytes), ByteText(ram_bytes));
+    return;
+  }
+  const Status status = transformer_->PackWeights(context_);
+  if (!status.ok()) Log().warn("the weights stay in their file, and steps will be slower: {}", status.message());
 }
 
 Status Runtime::CheckFits(int64_t n_tokens) const {
@@ -117,7 +132,8 @@ Status Runtime::CheckFits(int64_t n_tokens) const {
   const int64_t n_rows = std::min<int64_t>(n_tokens, prefill_chunk_);
   return CheckMemory({.n_tokens = n_tokens,
                       .kv_bytes = cache_->FullBytes(in_blocks),
-                      .activation_bytes = ActivationBytes(transformer_->config(), n_rows)},
+                      .activation_bytes = ActivationBytes(transformer_->config(), n_rows),
+                      .packed_weight_bytes = transformer_->packed_bytes()},
                      {.host_limit_bytes = host_limit_bytes_, .ram_bytes = MemoryBytes()});
 }
 

@@ -29,6 +29,7 @@ class Runtime {
   int32_t threads() const { return pool_.n_threads(); }
   int64_t ctx_tokens() const { return ctx_tokens_; }
   int32_t prefill_chunk() const { return prefill_chunk_; }
+  KvType kv_type() const { return kv_type_; }
   double load_ms() const { return load_ms_; }
 
   // ResourceExhausted where a sequence of `n_tokens` tokens (input and longest answer) cannot fit in memory. Call it
@@ -42,6 +43,8 @@ class Runtime {
  private:
   explicit Runtime(int32_t threads);
   Status LoadModel(const EngineOptions& options);
+  // Where they fit; otherwise the log says that steps will be slower.
+  void PackWeights(int64_t ram_bytes);
 
   ThreadPool pool_;
   Workspace workspace_;
@@ -51,6 +54,7 @@ class Runtime {
   int64_t host_limit_bytes_ = 0;
   int64_t hot_limit_bytes_ = 0;
   int32_t prefill_chunk_ = 0;
+  KvType kv_type_ = KvType::kF16;
   double load_ms_ = 0;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<Transformer> transformer_;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 
 namespace arkvale {
@@ -25,6 +26,13 @@ Result<MappedFile> MappedFile::Open(const std::string& path) {
   if (!regular) return Corrupt(path + ": empty or not a regular file");
   if (data == MAP_FAILED) return ResourceExhausted(path + ": cannot map: " + std::strerror(error));
   return MappedFile({static_cast<const std::byte*>(data), static_cast<size_t>(info.st_size)});
+}
+
+void MappedFile::Drop(std::span<const std::byte> bytes) {
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<uintptr_t>(bytes.data());
+  const uintptr_t first = (begin + page - 1) / page * page, end = (begin + bytes.size()) / page * page;
+  if (first < end) madvise(reinterpret_cast<void*>(first), end - first, MADV_DONTNEED);  // NOLINT(*-no-int-to-ptr)
 }
 
 MappedFile::~MappedFile() {

@@ -23,6 +23,10 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return bytes_; }
 
+  // Takes the whole pages within `bytes`, part of a MappedFile, out of this process's memory. They are still the
+  // file's: whoever reads them gets them back from the system's cache, or from the disk.
+  static void Drop(std::span<const std::byte> bytes);
+
  private:
   explicit MappedFile(std::span<const std::byte> bytes) : bytes_(bytes) {}
   std::span<const std::byte> bytes_;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "base/bad_alloc.h"
@@ -11,6 +12,7 @@
 #include "model/ffn.h"
 #include "model/gguf_check.h"
 #include "model/model_file.h"
+#include "model/packed_weights.h"
 #include "model/project.h"
 #include "model/weights.h"
 #include "ops/embed.h"
@@ -44,10 +46,12 @@ void Softcap(const OpContext& ctx, float cap, const MatrixView& m) {
 struct Transformer::Impl {
   explicit Impl(ModelFile f) : file(std::move(f)) {}
 
-  // Constant after Load.
+  // Constant after Load and PackWeights.
   ModelFile file;
   ModelConfig config;
   Weights weights;
+  std::optional<PackedWeights> packed;
+  int64_t packed_bytes = 0;
   std::vector<RopeParams> ropes;      // distinct ones
   std::vector<size_t> rope_of_layer;  // index in ropes
 
@@ -152,6 +156,20 @@ Transformer::~Transformer() = default;
 const ModelConfig& Transformer::config() const { return impl_->config; }
 int64_t Transformer::weight_bytes() const { return impl_->weights.total_bytes; }
 int64_t Transformer::step_bytes() const { return impl_->weights.step_bytes; }
+
+int64_t Transformer::packed_bytes() const { return impl_->packed_bytes; }
+
+int64_t Transformer::packable_bytes() const {
+  return impl_->packed ? 0 : PackedWeights::Bytes(impl_->config, impl_->weights);
+}
+
+Status Transformer::PackWeights(const OpContext& ctx) {
+  const int64_t bytes = packable_bytes();
+  if (bytes == 0) return OkStatus();
+  ARKVALE_ASSIGN_OR_RETURN(impl_->packed, PackedWeights::Pack(*ctx.pool, impl_->config, impl_->weights));
+  impl_->packed_bytes = bytes;
+  return OkStatus();
+}
 
 Result<std::unique_ptr<Transformer>> Transformer::Load(const std::string& path, const RopeOverride& rope) {
   ARKVALE_ASSIGN_OR_RETURN(ModelFile file, ModelFile::Open(path));

@@ -25,7 +25,8 @@ struct ForwardItem {
   LogitsWanted logits = LogitsWanted::kLast;
 };
 
-// Weights are memory-mapped and immutable; activations belong to the object, so one thread at a time may call Forward.
+// Weights are memory-mapped, or packed copies of the file's, and immutable; activations belong to the object, so one
+// thread at a time may call it.
 class Transformer {
  public:
   // Maps the file (or all parts of a split one), checks it (gguf_check.h) and reads its config.
@@ -34,8 +35,16 @@ class Transformer {
   ~Transformer();
 
   const ModelConfig& config() const;
-  int64_t weight_bytes() const;  // bytes of all tensors
+  int64_t weight_bytes() const;  // bytes of all tensors in the file
   int64_t step_bytes() const;    // weight bytes one decode step reads
+
+  // Copies the matrices into the layout that steps read fastest (packed_weights.h): at most once, before any Forward.
+  // Prefill keeps every bit; a step's products are rounded another way.
+  // ResourceExhausted: no memory, and all stays as it was.
+  Status PackWeights(const OpContext& ctx);
+  // Memory that PackWeights takes, 0 where it would do nothing; and what it has taken.
+  int64_t packable_bytes() const;
+  int64_t packed_bytes() const;
 
   // Runs Begin .. Commit on `cache`; on any error Abort. `logits` gets the wanted rows in order, [n, n_vocab] f32 (it
   // is resized; items with kLast give one row, kAll one per token). Prefill items and steps may be mixed in one batch.

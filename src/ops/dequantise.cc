@@ -4,6 +4,7 @@
 
 #include "ggml.h"
 #include "ops/arg_check.h"
+#include "ops/packed_weight.h"
 
 namespace arkvale {
 namespace {
@@ -50,6 +51,12 @@ Status CheckWeight(const WeightView& weight) {
   if (weight.empty() || weight.rows <= 0 || weight.cols <= 0) return fail("is empty");
   const int64_t block = BlockElements(weight.ggml_type);
   if (weight.cols % block != 0) return fail("columns are no multiple of the type's block of " + std::to_string(block));
+  if (weight.packed) {
+    const int64_t row_bytes = PackedBytes(weight) / (PackedGroups(weight) * kPackedRows);
+    if (row_bytes == 0) return fail("cannot be packed");
+    if (weight.row_bytes == row_bytes) return OkStatus();
+    return fail("packed row_bytes " + std::to_string(weight.row_bytes) + " != " + std::to_string(row_bytes));
+  }
   const int64_t row_bytes = TypeRowBytes(weight.ggml_type, weight.cols);
   if (weight.row_bytes < row_bytes) {
     return fail("row_bytes " + std::to_string(weight.row_bytes) + " < " + std::to_string(row_bytes));

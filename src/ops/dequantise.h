@@ -20,7 +20,8 @@ std::string TypeName(int32_t ggml_type);
 // dst[0..n) = f32 of the elements at src, which starts at a block border; n a multiple of the block.
 void Dequantise(int32_t ggml_type, const void* src, float* dst, int64_t n);
 
-// Ok when the view has data, a type that can be dequantised, whole blocks and rows that do not overlap.
+// Ok when the view has data, a type that can be dequantised, whole blocks and rows that do not overlap; where it is
+// packed, a type that can be, and the row_bytes of that layout.
 Status CheckWeight(const WeightView& weight);
 
 }  // namespace arkvale

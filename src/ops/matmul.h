@@ -13,7 +13,7 @@ namespace arkvale {
 // The path is chosen by phase, never by the number of rows, so that a row's bits never depend on its neighbours.
 enum class MatmulPath {
   kTiles,  // prefill: weights dequantised to f32 tile by tile, f32 products accumulated in order of the input index
-  kRows,   // step: x quantised row by row as ggml does, then ggml's dot product of the weight's type
+  kRows,   // step: x rounded to 16 bits per 32 columns for packed weights, else as ggml does for its dot products
 };
 
 struct MatmulTarget {

@@ -1,4 +1,5 @@
-// Matmul on the CPU: the step path (ggml's row kernels) and the choice between the paths.
+// Matmul on the CPU: the step path (matmul_step_cpu.cc's kernels of packed weights and ggml's of rows) and the choice
+// between the paths.
 #include "ops/matmul_cpu.h"
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include "ggml.h"
 #include "ops/cpu_kernels.h"
 #include "ops/dequantise.h"
+#include "ops/packed_weight.h"
 #include "ops/row_strips.h"
 
 namespace arkvale::cpu {
@@ -15,13 +17,19 @@ namespace {
 
 // About a microsecond of weights per strip: long against handing one out, short against the end of the loop.
 constexpr int64_t kStripBytes = 16 * 1024;
+// Packed strips are as long as balance allows, for streams of memory start slowly: so many per thread, or so long.
+constexpr int64_t kPackedStrips = 8;
+constexpr int64_t kPackedStripBytes = 64 * 1024;
 
 const ggml_type_traits_cpu& CpuTraits(int32_t type) { return *ggml_get_type_traits_cpu(static_cast<ggml_type>(type)); }
 
+// What x is converted to for a weight: the ggml type its dot product reads, or StepBlocks.
+constexpr int32_t kStepBlocks = -1;
+int32_t XType(const WeightView& w) { return w.packed ? kStepBlocks : CpuTraits(w.ggml_type).vec_dot_type; }
+
 struct RowsTarget {
   const MatmulTarget* target;
-  ggml_vec_dot_t dot;
-  const std::byte* x;  // rows as `dot` reads them
+  const std::byte* x;  // rows as XType says
   int64_t x_row_bytes;
   int64_t strip_rows;
   int64_t strip_end;  // strips of this target and those before it
@@ -33,6 +41,22 @@ struct RowsJob {
   int64_t depth;
 };
 
+// Rows [begin, end) of a target, one after the other.
+void MultiplyRows(const RowsJob& job, const RowsTarget& t, int64_t begin, int64_t end) {
+  const WeightView& w = t.target->weight;
+  const ggml_vec_dot_t dot = CpuTraits(w.ggml_type).vec_dot;
+  for (int64_t r = begin; r < end; ++r) {
+    const std::byte* weights = static_cast<const std::byte*>(w.data) + r * w.row_bytes;
+    for (int64_t i = 0; i < job.n; ++i) {
+      float y;
+      dot(static_cast<int>(job.depth), &y, 0, weights, 0, t.x + i * t.x_row_bytes, 0, 1);
+      if (t.target->bias != nullptr) y += t.target->bias[r];
+      float* out = t.target->out.row(i) + r;
+      *out = t.target->add ? *out + y : y;
+    }
+  }
+}
+
 void RunStrip(const RowsJob& job, int64_t strip) {
   const RowsTarget* t = job.targets.data();
   int64_t first = 0;
@@ -40,32 +64,40 @@ void RunStrip(const RowsJob& job, int64_t strip) {
   const WeightView& w = t->target->weight;
   const int64_t begin = (strip - first) * t->strip_rows;
   const int64_t end = std::min(w.rows, begin + t->strip_rows);
-  for (int64_t r = begin; r < end; ++r) {
-    const std::byte* weights = static_cast<const std::byte*>(w.data) + r * w.row_bytes;
-    for (int64_t i = 0; i < job.n; ++i) {
-      float y;
-      t->dot(static_cast<int>(job.depth), &y, 0, weights, 0, t->x + i * t->x_row_bytes, 0, 1);
-      if (t->target->bias != nullptr) y += t->target->bias[r];
-      float* out = t->target->out.row(i) + r;
-      *out = t->target->add ? *out + y : y;
-    }
+  if (w.packed) {
+    const auto* x = reinterpret_cast<const StepBlock*>(t->x);
+    MultiplyPackedGroups(*t->target, x, job.n, begin / kPackedRows, (end + kPackedRows - 1) / kPackedRows);
+  } else {
+    MultiplyRows(job, *t, begin, end);
   }
 }
 
-// Rows of x in `type`, converted into workspace slot 1 + index of the type's first user unless they are that already.
+// Rows of x in `type`, converted into workspace slot `slot` unless they are that already.
 void PrepareX(const OpContext& ctx, const MatrixView& x, int32_t type, int slot, RowsTarget& t) {
   if (type == GGML_TYPE_F32) {
     t.x = reinterpret_cast<const std::byte*>(x.data);
     t.x_row_bytes = x.stride * static_cast<int64_t>(sizeof(float));
     return;
   }
-  t.x_row_bytes = TypeRowBytes(type, x.cols);
+  t.x_row_bytes = type == kStepBlocks ? x.cols / kStepColumns * static_cast<int64_t>(sizeof(StepBlock))
+                                      : TypeRowBytes(type, x.cols);
   auto* rows = static_cast<std::byte*>(ctx.workspace->Shared(slot, x.rows * t.x_row_bytes));
-  const ggml_from_float_t from_float = CpuTraits(type).from_float;
   ForRowStrips(ctx, x.rows, x.cols, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) from_float(x.row(i), rows + i * t.x_row_bytes, x.cols);
+    for (int64_t i = begin; i < end; ++i) {
+      std::byte* to = rows + i * t.x_row_bytes;
+      if (type == kStepBlocks) {
+        RoundStepRow(x.row(i), x.cols, reinterpret_cast<StepBlock*>(to));
+      } else {
+        CpuTraits(type).from_float(x.row(i), to, x.cols);
+      }
+    }
   });
   t.x = rows;
+}
+
+int64_t StripRows(const WeightView& w, int64_t packed_strip_bytes) {
+  if (!w.packed) return std::clamp<int64_t>(kStripBytes / w.row_bytes, 4, 64);
+  return std::max<int64_t>(1, packed_strip_bytes / (kPackedRows * w.row_bytes)) * kPackedRows;
 }
 
 }  // namespace
@@ -81,22 +113,22 @@ bool MatmulSupports(int32_t ggml_type) {
 
 void MatmulRows(const OpContext& ctx, const MatrixView& x, std::span<const MatmulTarget> targets) {
   auto* prepared = static_cast<RowsTarget*>(ctx.workspace->Shared(0, targets.size() * sizeof(RowsTarget)));
-  int64_t n_strips = 0;
+  int64_t bytes = 0, n_strips = 0;
+  for (const MatmulTarget& target : targets) bytes += target.weight.rows * target.weight.row_bytes;
+  const int64_t packed_strip_bytes = std::min(kPackedStripBytes, bytes / (ctx.pool->n_threads() * kPackedStrips));
   for (size_t i = 0; i < targets.size(); ++i) {
     const WeightView& w = targets[i].weight;
-    const ggml_type_traits_cpu& traits = CpuTraits(w.ggml_type);
     RowsTarget& t = prepared[i];
     t.target = &targets[i];
-    t.dot = traits.vec_dot;
     size_t same = 0;
-    while (CpuTraits(targets[same].weight.ggml_type).vec_dot_type != traits.vec_dot_type) ++same;
+    while (XType(targets[same].weight) != XType(w)) ++same;
     if (same < i) {
       t.x = prepared[same].x;
       t.x_row_bytes = prepared[same].x_row_bytes;
     } else {
-      PrepareX(ctx, x, traits.vec_dot_type, static_cast<int>(1 + i), t);
+      PrepareX(ctx, x, XType(w), static_cast<int>(1 + i), t);
     }
-    t.strip_rows = std::clamp<int64_t>(kStripBytes / w.row_bytes, 4, 64);
+    t.strip_rows = StripRows(w, packed_strip_bytes);
     n_strips += (w.rows + t.strip_rows - 1) / t.strip_rows;
     t.strip_end = n_strips;
   }
