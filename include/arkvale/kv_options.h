@@ -78,6 +78,12 @@ struct TopkRule {
   int32_t pages = 0;
 };
 
+// Element type of K and V, one for all sequences of an engine.
+enum class KvType : uint8_t {
+  kF16,
+  kQ8,  // q8_0: 8 bits, an f16 scale per 32 elements; head dims must be multiples of 32
+};
+
 // KvOptions::budget_tokens of --kv-budget auto: the largest budget that EngineOptions::hot_limit_bytes has room for.
 inline constexpr int64_t kAutoBudget = -1;
 
@@ -112,6 +118,8 @@ struct KvOptions {
 
 std::string_view KvPolicyName(KvPolicyKind kind);
 Result<KvPolicyKind> ParseKvPolicy(std::string_view name);
+std::string_view KvTypeName(KvType type);
+Result<KvType> ParseKvType(std::string_view name);
 std::string_view DigestName(DigestKind kind);
 Result<DigestKind> ParseDigest(std::string_view name);
 

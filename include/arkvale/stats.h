@@ -65,8 +65,8 @@ struct KvStats {
 
 // Time a cache spent since it was made, for all its sequences.
 struct KvTimings {
-  int64_t estimate_ns = 0;  // query against digests
-  int64_t select_ns = 0;    // top-k, residency, page lists
+  int64_t estimate_ns = 0;  // query against digests, and in the same loop top-k and the plan of the residency
+  int64_t select_ns = 0;    // carrying the plan out, page lists
   int64_t recall_ns = 0;    // waiting for copies
   int64_t attention_ns = 0;
   int64_t append_ns = 0;  // storing K and V, building digests

@@ -16,6 +16,10 @@ constexpr auto kPolicies = std::to_array<Named<KvPolicyKind>>({
     {"arkvale", KvPolicyKind::kArkvale},
     {"quest", KvPolicyKind::kQuest},
 });
+constexpr auto kTypes = std::to_array<Named<KvType>>({
+    {"f16", KvType::kF16},
+    {"q8_0", KvType::kQ8},
+});
 constexpr auto kDigests = std::to_array<Named<DigestKind>>({
     {"centroid", DigestKind::kCentroid},
     {"sphere-max", DigestKind::kSphereMax},
@@ -182,6 +186,14 @@ Result<KvPolicyKind> ParseKvPolicy(std::string_view name) {
   KvPolicyKind kind{};
   ARKVALE_RETURN_IF_ERROR(Lookup(kPolicies, "policy", name, kind));
   return kind;
+}
+
+std::string_view KvTypeName(KvType type) { return NameOf(kTypes, type); }
+
+Result<KvType> ParseKvType(std::string_view name) {
+  KvType type{};
+  ARKVALE_RETURN_IF_ERROR(Lookup(kTypes, "KV type", name, type));
+  return type;
 }
 
 std::string_view DigestName(DigestKind kind) { return NameOf(kDigests, kind); }

@@ -47,6 +47,8 @@ struct ThreadPool::Impl {
   // Constant after construction.
   std::vector<std::thread> workers;
 
+  int64_t n_loops = 0;  // the caller's
+
   // Written by the caller while the gate is shut and nobody is inside, read by those inside.
   LoopFn fn = nullptr;
   const void* body = nullptr;
@@ -161,7 +163,10 @@ ThreadPool::~ThreadPool() { impl_->Join(); }
 
 int ThreadPool::n_threads() const { return static_cast<int>(impl_->workers.size()) + 1; }
 
+int64_t ThreadPool::n_loops() const { return impl_->n_loops; }
+
 void ThreadPool::Run(int64_t n, LoopFn fn, const void* body) {
+  if (n > 1) ++impl_->n_loops;
   if (impl_->workers.empty() || n <= 1) {
     for (int64_t i = 0; i < n; ++i) fn(body, i, 0);
     return;

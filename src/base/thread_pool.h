@@ -23,6 +23,8 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int n_threads() const;
+  // Loops of more than one index so far, whatever the number of threads: each is a barrier.
+  int64_t n_loops() const;
 
   // Runs body(i, thread) once for each i in [0, n), thread in [0, n_threads()), and returns when all are done.
   // Indices are handed out one by one in increasing order to whoever is free: results must not depend on who ran what.

@@ -33,6 +33,14 @@ TEST(ThreadPool, RunsEveryIndexOnce) {
   }
 }
 
+TEST(ThreadPool, CountsLoopsOfMoreThanOneIndex) {
+  for (const int threads : {1, 2}) {
+    ThreadPool pool(threads);
+    for (const int64_t n : {0, 1, 2, 1, 100}) pool.ParallelFor(n, [](int64_t, int) {});
+    EXPECT_EQ(pool.n_loops(), 2);
+  }
+}
+
 TEST(ThreadPool, NegativeCountRunsNothing) {
   ThreadPool pool(2);
   int runs = 0;

@@ -32,5 +32,6 @@ Result<GenerateResult> Engine::Generate(const GenerateRequest& request, const Ge
 
 const ModelInfo& Engine::model() const { return impl_->runtime->info(); }
 int32_t Engine::threads() const { return impl_->runtime->threads(); }
+KvType Engine::kv_type() const { return impl_->runtime->kv_type(); }
 
 }  // namespace arkvale

@@ -88,10 +88,6 @@ Status Runtime::LoadModel(const EngineOptions& options) {
   // Checks the file for all that follow.
   ARKVALE_ASSIGN_OR_RETURN(transformer_, Transformer::Load(options.model_path, rope));
   const int64_t ram = MemoryBytes();
-  if (transformer_->weight_bytes() > ram) {
-    Log().warn("the weights take {} and this machine has {}: each token will read them from the disk",
-               ByteText(transformer_->weight_bytes()), ByteText(ram));
-  }
   ARKVALE_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Load(options.model_path));
   info_ = MakeInfo(options.model_path, *transformer_, *tokenizer_);
   ctx_tokens_ = options.ctx_tokens == 0 ? info_.context_tokens : options.ctx_tokens;
@@ -118,11 +114,15 @@ Status Runtime::LoadModel(const EngineOptions& options) {
 
 void Runtime::PackWeights(int64_t ram_bytes) {
   const int64_t bytes = transformer_->packable_bytes();
-  if (!ShouldPackWeights(bytes, ram_bytes)) {
-    Log().warn("a copy of the weights for faster steps takes {} and this machine has {}: they stay in their file",
+  const bool has_room = ShouldPackWeights(bytes, ram_bytes);
+  if (transformer_->weight_bytes() > ram_bytes) {
+    Log().warn("the weights take {} and this machine has {} of RAM: each token will read them from the disk",
+               ByteText(transformer_->weight_bytes()), ByteText(ram_bytes));
+  } else if (!has_room) {
+    Log().warn("steps will be slower: the copy of the weights that they read takes {} of this machine's {} of RAM",
                ByteText(bytes), ByteText(ram_bytes));
-    return;
   }
+  if (!has_room) return;
   const Status status = transformer_->PackWeights(context_);
   if (!status.ok()) Log().warn("the weights stay in their file, and steps will be slower: {}", status.message());
 }

@@ -43,7 +43,7 @@ class Runtime {
  private:
   explicit Runtime(int32_t threads);
   Status LoadModel(const EngineOptions& options);
-  // Where they fit; otherwise the log says that steps will be slower.
+  // Where they fit; otherwise one line of the log says that steps will be slower, or read from the disk.
   void PackWeights(int64_t ram_bytes);
 
   ThreadPool pool_;

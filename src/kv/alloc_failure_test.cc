@@ -257,5 +257,53 @@ TEST(AllocFailure, ManyFailuresInARow) {
   EXPECT_GT(life.failures(), 20);
 }
 
+// Allocations of 100 decode steps that open and fill pages and take blocks, all inside the room of the vectors behind
+// them: what grows with the tokens (lists of blocks, their reference counts in the pool, tables, digests, scores) grows
+// by a quarter at a time (kv/grow.h), and the warm-up has passed the first growth of each.
+int64_t AllocationsOfSteps(const KvOptions& options, int n_sequences) {
+  constexpr int32_t kPrompt = 1000;
+  constexpr int kWarmUp = 40, kSteps = 100;
+  CacheTestRig rig(SmallShape(), 1);  // which thread meets its largest task when is nobody's choice
+  const auto cache = rig.Make();
+  std::vector<KvBatchItem> items;
+  const int64_t width = 4 * 8, kv_width = 2 * 8;
+  Rng rng("steady-steps");
+  std::vector<float> q(kPrompt * width), k(kPrompt * kv_width), out(kPrompt * width);
+  for (float& x : k) x = rng.Uniform(-1, 1);
+  const auto run = [&](std::span<const KvBatchItem> batch, int64_t n) {
+    for (float& x : std::span(q).first(n * width)) x = rng.Uniform(-2, 2);
+    Status status = cache->Begin(batch);
+    for (int32_t l = 0; status.ok() && l < rig.shape.n_layers(); ++l) {
+      const MatrixView rows{k.data(), n, kv_width, kv_width};
+      status = cache->Append(l, rows, rows);
+      if (status.ok()) status = cache->Attend(l, {q.data(), n, width, width}, {out.data(), n, width, width});
+    }
+    if (status.ok()) status = cache->Commit();
+    EXPECT_TRUE(status.ok()) << status.ToString();
+  };
+  for (int i = 0; i < n_sequences; ++i) {
+    const KvBatchItem prompt{*cache->Create(options), kPrompt, KvPhase::kPrefillLast};
+    run({&prompt, 1}, kPrompt);
+    items.push_back({prompt.seq, 1, KvPhase::kStep});
+  }
+  for (int i = 0; i < kWarmUp; ++i) run(items, n_sequences);
+  const FailAllocation count_only;
+  for (int i = 0; i < kSteps; ++i) run(items, n_sequences);
+  return FailAllocation::count();
+}
+
+TEST(SteadySteps, AllocateNothing) {
+  KvOptions full = TestOptions(0), arkvale = TestOptions(64), quest = TestOptions(64), code = SmallOptions(false);
+  full.policy = KvPolicyKind::kFull;
+  quest.policy = KvPolicyKind::kQuest;
+  code.audit_every = 0;
+  for (const int n : {1, 2}) {
+    EXPECT_EQ(AllocationsOfSteps(full, n), 0) << n;
+    EXPECT_EQ(AllocationsOfSteps(arkvale, n), 0) << n;
+    EXPECT_EQ(AllocationsOfSteps(quest, n), 0) << n;
+    EXPECT_EQ(AllocationsOfSteps(code, n), 0) << n;
+  }
+}
+
 }  // namespace
 }  // namespace arkvale

@@ -14,13 +14,13 @@ void StoreRows(ThreadPool& pool, const BlockPool& blocks_pool, const KvLayerShap
     for (int64_t i = task * kRowsPerTask; i < std::min(n, (task + 1) * kRowsPerTask); ++i) {
       const BlockId block = list.at(position0 + i);
       const int64_t token = (position0 + i) % kBlockTokens;
-      auto* kb = reinterpret_cast<f16_t*>(blocks_pool.k(block));
-      auto* vb = reinterpret_cast<f16_t*>(blocks_pool.v(block));
+      std::byte* const kb = blocks_pool.k(block) + token * blocks_pool.k_row_bytes();
+      std::byte* const vb = blocks_pool.v(block) + token * blocks_pool.v_row_bytes();
       for (int64_t h = 0; h < shape.n_kv_heads; ++h) {
-        ConvertF32ToF16(k.row(i) + h * shape.head_dim_k, kb + (h * kBlockTokens + token) * shape.head_dim_k,
-                        shape.head_dim_k);
-        ConvertF32ToF16(v.row(i) + h * shape.head_dim_v, vb + (h * kBlockTokens + token) * shape.head_dim_v,
-                        shape.head_dim_v);
+        ConvertRow(blocks_pool.dtype(), k.row(i) + h * shape.head_dim_k,
+                   kb + h * kBlockTokens * blocks_pool.k_row_bytes(), shape.head_dim_k);
+        ConvertRow(blocks_pool.dtype(), v.row(i) + h * shape.head_dim_v,
+                   vb + h * kBlockTokens * blocks_pool.v_row_bytes(), shape.head_dim_v);
       }
     }
   };

@@ -27,8 +27,8 @@ struct BlockList {
   }
 };
 
-// Writes rows (k [n, heads * head_dim_k], v [n, heads * head_dim_v]) as f16 to positions position0...; the blocks
-// exist.
+// Writes rows (k [n, heads * head_dim_k], v [n, heads * head_dim_v]) in the pool's type to positions position0...; the
+// blocks exist.
 void StoreRows(ThreadPool& pool, const BlockPool& blocks_pool, const KvLayerShape& shape, const BlockList& list,
                int64_t position0, const MatrixView& k, const MatrixView& v);
 

@@ -10,13 +10,29 @@ namespace arkvale {
 namespace {
 // Address space a pool reserves when nothing limits it: 1 TiB of K and V over all layers fits 47-bit addresses easily.
 constexpr int64_t kUnlimitedPoolBytes = int64_t{16} << 30;
+
+Status CheckType(const KvLayerShape& shape, DType dtype) {
+  if (dtype == DType::kF16) return OkStatus();
+  if (dtype != DType::kQ8) {
+    return InvalidArgument("K and V of type " + std::string(DTypeName(dtype)) + " are not supported: f16 or q8_0");
+  }
+  for (const int32_t dim : {shape.head_dim_k, shape.head_dim_v}) {
+    if (dim % kQ8Block == 0) continue;
+    return InvalidArgument("head dim " + std::to_string(dim) + " is no multiple of " + std::to_string(kQ8Block) +
+                           ", the block of q8_0: use --kv-type f16 for this model");
+  }
+  return OkStatus();
+}
 }  // namespace
 
 Result<BlockPool> BlockPool::Make(const KvLayerShape& shape, DType dtype, ByteBudget* budget) {
+  ARKVALE_RETURN_IF_ERROR(CheckType(shape, dtype));
   BlockPool pool;
-  const auto element = static_cast<int64_t>(DTypeBytes(dtype));
-  pool.k_block_bytes_ = int64_t{kBlockTokens} * shape.n_kv_heads * shape.head_dim_k * element;
-  pool.v_block_bytes_ = int64_t{kBlockTokens} * shape.n_kv_heads * shape.head_dim_v * element;
+  pool.dtype_ = dtype;
+  pool.k_row_bytes_ = DTypeRowBytes(dtype, shape.head_dim_k);
+  pool.v_row_bytes_ = DTypeRowBytes(dtype, shape.head_dim_v);
+  pool.k_block_bytes_ = int64_t{kBlockTokens} * shape.n_kv_heads * pool.k_row_bytes_;
+  pool.v_block_bytes_ = int64_t{kBlockTokens} * shape.n_kv_heads * pool.v_row_bytes_;
   const int64_t limit = budget->limit() > 0 ? budget->limit() : kUnlimitedPoolBytes;
   pool.max_blocks_ = std::max<int64_t>(1, limit / pool.block_bytes());
   pool.budget_ = budget;

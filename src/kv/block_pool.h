@@ -22,7 +22,8 @@ inline constexpr int32_t kBlockTokens = 64;
 
 class BlockPool {
  public:
-  // `budget` outlives the pool.
+  // `budget` outlives the pool. InvalidArgument for a type that K and V are not kept in, or a head dim that it cannot
+  // cut into blocks.
   static Result<BlockPool> Make(const KvLayerShape& shape, DType dtype, ByteBudget* budget);
 
   // A block with one reference; ResourceExhausted says how much is held.
@@ -31,6 +32,10 @@ class BlockPool {
   void Release(BlockId block);
   bool shared(BlockId block) const { return refs_[block.value()] > 1; }
 
+  DType dtype() const { return dtype_; }
+  // Of one token and head.
+  int64_t k_row_bytes() const { return k_row_bytes_; }
+  int64_t v_row_bytes() const { return v_row_bytes_; }
   // Bytes of K and V of one block of all heads.
   int64_t block_bytes() const { return k_block_bytes_ + v_block_bytes_; }
   int64_t k_block_bytes() const { return k_block_bytes_; }
@@ -44,6 +49,9 @@ class BlockPool {
   BlockPool() = default;
 
   Buffer k_, v_;
+  DType dtype_ = DType::kF16;
+  int64_t k_row_bytes_ = 0;
+  int64_t v_row_bytes_ = 0;
   int64_t k_block_bytes_ = 0;
   int64_t v_block_bytes_ = 0;
   int64_t max_blocks_ = 0;

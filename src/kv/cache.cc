@@ -18,7 +18,7 @@ Result<std::unique_ptr<KvCache>> KvCache::Make(Config config, const OpContext& c
   return CatchBadAlloc([&]() -> Result<std::unique_ptr<KvCache>> {
     auto impl = std::make_unique<Impl>(std::move(config), ctx);
     for (const KvLayerShape& layer : impl->config.shape.layers) {
-      ARKVALE_ASSIGN_OR_RETURN(BlockPool pool, BlockPool::Make(layer, DType::kF16, &impl->host_budget));
+      ARKVALE_ASSIGN_OR_RETURN(BlockPool pool, BlockPool::Make(layer, impl->config.shape.dtype, &impl->host_budget));
       impl->pools.push_back(std::move(pool));
     }
     if (!impl->config.tier.reads_in_place()) impl->mover.emplace(*impl->config.tier.hot_device);

@@ -52,7 +52,7 @@ class KvCache {
     int64_t hot_limit_bytes = 0;   // hard limit of hot K, V and digests over all sequences (--kv-hot-mem); 0 = none
   };
 
-  // `ctx` and what it points to must outlive the cache.
+  // `ctx` and what it points to must outlive the cache. InvalidArgument where the shape's type does not fit a head dim.
   static Result<std::unique_ptr<KvCache>> Make(Config config, const OpContext& ctx);
   ~KvCache();
 
@@ -83,7 +83,7 @@ class KvCache {
 
   int64_t n_tokens(SeqId seq) const;  // committed; -1 for an unknown sequence
   Result<KvStats> stats(SeqId seq) const;
-  // Bytes dense f16 attention would hold for n_tokens.
+  // Bytes dense attention over the same type of K and V would hold for n_tokens.
   int64_t FullBytes(int64_t n_tokens) const;
   KvTimings timings() const;
   const KvShape& shape() const;

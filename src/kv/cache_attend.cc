@@ -20,6 +20,7 @@ PagedKv BlockLayout(const BlockPool& pool, const KvLayerShape& shape) {
   PagedKv kv;
   kv.k_base = pool.k_base();
   kv.v_base = pool.v_base();
+  kv.dtype = pool.dtype();
   kv.block_tokens = kBlockTokens;
   kv.page_tokens = kBlockTokens;
   kv.heads_per_block = shape.n_kv_heads;
@@ -116,43 +117,68 @@ Status KvCache::Impl::MergeEvicted(int32_t layer, LayerState& state, const Atten
                                      });
 }
 
+// Sequences of the batch share every loop: one attention call for those that read all their blocks, one choice of pages
+// for those beyond their budgets, and one attention call per shape of page for what those read.
 Status KvCache::Impl::AttendSteps(int32_t layer, const MatrixView& q, const MatrixView& out) {
   const KvLayerShape& shape = config.shape.layers[layer];
   lse.resize(n_rows * shape.n_q_heads);
   const auto rows_of = [&](const BatchRows& b) {
     return AttentionRows{q.row(b.first), out.row(b.first), lse.data() + b.first * shape.n_q_heads};
   };
-  // Within its budget, and where RAM is read in place, a sequence reads its blocks like a dense one: same bits.
-  const auto reads_all = [&](const BatchRows& b) {
-    const LayerPages* pages = b.seq->layers[layer].pages.get();
-    return pages == nullptr || (!pages->over_budget() && mover == std::nullopt);
-  };
-  bool any_all = false;
+  choices.clear();
+  paged_steps.clear();
   view.Reset(BlockLayout(pools[layer], shape));
   for (const BatchRows& b : batch) {
-    if (b.phase != KvPhase::kStep || !reads_all(b)) continue;
-    AddAllRows(layer, b.seq->layers[layer], b.seq->n_tokens + 1, rows_of(b), view);
-    any_all = true;
+    if (b.phase != KvPhase::kStep) continue;
+    LayerState& state = b.seq->layers[layer];
+    const bool chooses = state.pages != nullptr && state.pages->over_budget();
+    // Within its budget, and where RAM is read in place, a sequence reads its blocks like a dense one: same bits.
+    if (state.pages == nullptr || (!chooses && mover == std::nullopt)) {
+      AddAllRows(layer, state, b.seq->n_tokens + 1, rows_of(b), view);
+      continue;
+    }
+    if (chooses) choices.push_back({state.pages.get(), &state.list, q.row(b.first)});
+    paged_steps.push_back({&state, rows_of(b)});
   }
-  if (any_all) {
+  if (view.n_rows() > 0) {
     const int64_t start = NowNs();
     ARKVALE_RETURN_IF_ERROR(PagedAttention(ctx, view.Args(shape)));
     timings.attention_ns += NowNs() - start;
   }
-  for (const BatchRows& b : batch) {
-    if (b.phase != KvPhase::kStep || reads_all(b)) continue;
-    LayerState& state = b.seq->layers[layer];
-    const AttentionRows rows = rows_of(b);
-    if (state.pages->over_budget()) ARKVALE_RETURN_IF_ERROR(state.pages->SelectForStep(state.list, rows.q));
+  if (!choices.empty()) ARKVALE_RETURN_IF_ERROR(LayerPages::SelectForSteps(choices));
+  return AttendPagedSteps(layer);
+}
+
+Status KvCache::Impl::AttendPagedSteps(int32_t layer) {
+  const KvLayerShape& shape = config.shape.layers[layer];
+  for (size_t i = 0; i < paged_steps.size(); ++i) {
+    const PagedKv layout = paged_steps[i].state->pages->Layout();
+    const auto joins = [&](size_t j) {
+      const PagedKv other = paged_steps[j].state->pages->Layout();
+      return other.k_base == layout.k_base && other.page_tokens == layout.page_tokens &&
+             other.heads_per_row == layout.heads_per_row;
+    };
+    bool done = false;
+    for (size_t j = 0; j < i; ++j) done |= joins(j);
+    if (done) continue;
     const int64_t start = NowNs();
-    view.Reset(state.pages->Layout());
-    state.pages->AddStepRows(state.list, rows, view);
+    view.Reset(layout);
+    for (size_t j = i; j < paged_steps.size(); ++j) {
+      const PagedStep& step = paged_steps[j];
+      if (joins(j)) step.state->pages->AddStepRows(step.state->list, step.rows, view);
+    }
     const int64_t listed = NowNs();
     timings.select_ns += listed - start;
     ARKVALE_RETURN_IF_ERROR(PagedAttention(ctx, view.Args(shape)));
-    if (state.pages->attend() == AttendKind::kAll) ARKVALE_RETURN_IF_ERROR(MergeEvicted(layer, state, rows));
     timings.attention_ns += NowNs() - listed;
   }
+  const int64_t start = NowNs();
+  for (const PagedStep& step : paged_steps) {
+    if (step.state->pages->attend() == AttendKind::kAll) {
+      ARKVALE_RETURN_IF_ERROR(MergeEvicted(layer, *step.state, step.rows));
+    }
+  }
+  timings.attention_ns += NowNs() - start;
   return OkStatus();
 }
 

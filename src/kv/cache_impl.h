@@ -55,6 +55,12 @@ struct BatchRows {
   KvPhase phase = KvPhase::kStep;
 };
 
+// A step that reads pages of its own choice, or slots.
+struct PagedStep {
+  LayerState* state = nullptr;
+  AttentionRows rows;
+};
+
 struct KvCache::Impl {
   Impl(Config c, const OpContext& op_context)
       : config(std::move(c)),
@@ -84,6 +90,7 @@ struct KvCache::Impl {
   Status AttendPrefill(int32_t layer, const BatchRows& rows, const MatrixView& q, const MatrixView& out);
   Status AttendPrefillMoving(int32_t layer, const BatchRows& rows, const MatrixView& q, const MatrixView& out);
   Status AttendSteps(int32_t layer, const MatrixView& q, const MatrixView& out);
+  Status AttendPagedSteps(int32_t layer);
   Status MergeEvicted(int32_t layer, LayerState& state, const AttentionRows& rows);
   void AddAllRows(int32_t layer, const LayerState& state, int64_t n_tokens, const AttentionRows& rows,
                   PagedView& view) const;
@@ -105,6 +112,8 @@ struct KvCache::Impl {
 
   // Attention calls of a step: one view for sequences that read everything, one per shape of page otherwise.
   PagedView view;
+  std::vector<PageChoice> choices;
+  std::vector<PagedStep> paged_steps;
   std::vector<float> lse, part_out, part_lse;
 };
 

@@ -1,6 +1,10 @@
 #include "kv/evict.h"
 
 #include <algorithm>
+#include <functional>
+
+#include "kv/grow.h"
+#include "ops/top_k.h"
 
 namespace arkvale {
 namespace {
@@ -9,13 +13,19 @@ namespace {
 void PlanAround(const ResidencyInput& in, int32_t dropped, int32_t n_keep, ResidencyPlan& plan) {
   const auto n_pages = static_cast<int32_t>(in.states.size());
   const int32_t begin = in.budget.candidates_begin(), end = in.budget.candidates_end(n_pages);
-  const auto hot = [&](int32_t page) { return IsHot(in.states[page]) && page != dropped; };
+  // Bit per page: it stays, or was dropped, whatever it scores.
+  plan.marks.assign(n_pages / 64 + 1, 0);
+  const auto mark = [&](int32_t page) { plan.marks[page / 64] |= uint64_t{1} << page % 64; };
 
   plan.recalls.clear();
   plan.evictions.clear();
-  if (dropped >= 0) plan.evictions.push_back(dropped);
+  if (dropped >= 0) {
+    plan.evictions.push_back(dropped);
+    mark(dropped);
+  }
   for (const int32_t page : plan.selected) {
-    if (!hot(page)) plan.recalls.push_back(page);
+    if (!IsHot(in.states[page]) || page == dropped) plan.recalls.push_back(page);
+    mark(page);
   }
   // Sinks and window are hot but where a prefill in a tier with few slots pushed them out.
   const auto recall_pinned = [&](int32_t first, int32_t last) {
@@ -25,36 +35,45 @@ void PlanAround(const ResidencyInput& in, int32_t dropped, int32_t n_keep, Resid
   };
   recall_pinned(0, begin);
   recall_pinned(end, n_pages);
-  // Leftover residents, walked in page order beside the sorted selection.
-  std::vector<int32_t>& left = plan.scratch;
-  left.assign(plan.selected.begin(), plan.selected.end());
-  std::sort(left.begin(), left.end());
-  const size_t n_selected = left.size();
-  size_t next = 0;
-  for (int32_t page = begin; page < end; ++page) {
-    if (next < n_selected && left[next] == page) {
-      ++next;
-    } else if (hot(page)) {
-      left.push_back(page);
-    }
+
+  const auto first_left = static_cast<int64_t>(plan.evictions.size());
+  ForEachHot(in.states, begin, end, [&](int32_t page) {
+    if ((plan.marks[page / 64] >> page % 64 & 1) == 0) plan.evictions.push_back(page);
+  });
+  const auto left = plan.evictions.begin() + first_left;
+  const auto n_left = static_cast<int32_t>(plan.evictions.end() - left);
+  if (n_keep <= 0) return;
+  if (n_left <= n_keep) {
+    plan.evictions.erase(left, plan.evictions.end());
+    return;
   }
-  left.erase(left.begin(), left.begin() + static_cast<int64_t>(n_selected));
-  if (n_keep > 0 && static_cast<int32_t>(left.size()) > n_keep) {
-    const PageRanking ranking{in.scores, in.shortlist};
-    const auto better = [&](int32_t a, int32_t b) { return ranking.Before(a, b); };
-    std::nth_element(left.begin(), left.begin() + (n_keep - 1), left.end(), better);
-    std::sort(left.begin() + n_keep, left.end());
-  }
-  const size_t kept = std::min<size_t>(left.size(), static_cast<size_t>(std::max(n_keep, 0)));
-  plan.evictions.insert(plan.evictions.end(), left.begin() + static_cast<int64_t>(kept), left.end());
+  const PageRanking ranking{in.scores, in.shortlist};
+  std::vector<uint64_t>& keys = plan.top_k.keys;
+  keys.resize(n_left);
+  std::transform(left, plan.evictions.end(), keys.begin(), [&](int32_t page) { return ranking.Key(page); });
+  std::nth_element(keys.begin(), keys.begin() + n_keep, keys.end(), std::greater<>());
+  std::transform(keys.begin() + n_keep, keys.end(), left, RankedIndex);
+  plan.evictions.resize(plan.evictions.size() - n_keep);
+  std::sort(plan.evictions.begin() + first_left, plan.evictions.end());
 }
 
 }  // namespace
 
+void ResidencyPlan::Reserve(int64_t n_pages, int64_t n_moves) {
+  GrowCapacity(selected, n_moves);
+  GrowCapacity(recalls, n_moves);
+  GrowCapacity(evictions, n_moves + 1);  // a dropped page may stand there beside itself
+  GrowCapacity(top_k.keys, n_moves);
+  GrowCapacity(top_k.scores, n_pages);
+  GrowCapacity(top_k.indices, n_pages);
+  GrowCapacity(marks, n_pages / 64 + 1);
+}
+
 void PlanStep(const ResidencyInput& in, ResidencyPlan& plan) {
   const auto n_pages = static_cast<int32_t>(in.states.size());
   const PageBudget& b = in.budget;
-  SelectPages({in.scores, in.shortlist}, b.candidates_begin(), b.candidates_end(n_pages), b.topk, plan.selected);
+  SelectPages({in.scores, in.shortlist}, b.candidates_begin(), b.candidates_end(n_pages), b.topk, plan.selected,
+              &plan.top_k);
   int32_t dropped = -1;
   if (in.page_opened && in.window_exit == WindowExit::kDrop) {
     const int32_t left_window = n_pages - 1 - b.window;
@@ -66,7 +85,8 @@ void PlanStep(const ResidencyInput& in, ResidencyPlan& plan) {
 void PlanAfterPrefill(const ResidencyInput& in, ResidencyPlan& plan) {
   const auto n_pages = static_cast<int32_t>(in.states.size());
   const PageBudget& b = in.budget;
-  SelectPages({in.scores, in.shortlist}, b.candidates_begin(), b.candidates_end(n_pages), b.places(), plan.selected);
+  SelectPages({in.scores, in.shortlist}, b.candidates_begin(), b.candidates_end(n_pages), b.places(), plan.selected,
+              &plan.top_k);
   PlanAround(in, -1, 0, plan);
 }
 

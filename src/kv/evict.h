@@ -25,7 +25,12 @@ struct ResidencyPlan {
   std::vector<int32_t> recalls;    // (Pin + S) minus R_old; selected ones first, best first
   std::vector<int32_t> evictions;  // R_old minus R_new, by page; with WindowExit::kDrop the dropped page comes first
                                    // and may stand in `recalls` too
-  std::vector<int32_t> scratch;    // kept for its memory
+  // Kept for their memory.
+  TopKScratch top_k;
+  std::vector<uint64_t> marks;
+
+  // Memory for a plan of n_pages pages of which at most n_moves are hot or selected: making it allocates nothing then.
+  void Reserve(int64_t n_pages, int64_t n_moves);
 };
 
 // One decode step: R_new = Pin + S + F.

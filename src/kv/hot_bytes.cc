@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <string>
 
-#include "base/dtype.h"
 #include "ops/digest.h"
 
 namespace arkvale {
@@ -16,13 +15,12 @@ std::string MiB(int64_t bytes) {
 }  // namespace
 
 Result<HotPlan> HotPlan::Make(const KvShape& shape, const KvOptions& options, bool in_place) {
-  constexpr auto kElement = static_cast<int64_t>(DTypeBytes(DType::kF16));
   HotPlan plan;
   plan.layers_.reserve(shape.layers.size());
   for (int32_t l = 0; l < shape.n_layers(); ++l) {
     const KvLayerShape& s = shape.layers[l];
     Layer& layer = plan.layers_.emplace_back();
-    layer.token_bytes = int64_t{s.n_kv_heads} * (s.head_dim_k + s.head_dim_v) * kElement;
+    layer.token_bytes = s.token_bytes(shape.dtype);
     layer.window = s.window;
     if (s.window > 0) continue;
     const PageBudget budget = MakePageBudget(options, l, in_place);

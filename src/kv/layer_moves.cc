@@ -95,75 +95,57 @@ Status LayerPages::FinishRecalls() {
 }
 
 // Evictions first: they free the slots that recalls take.
-Status LayerPages::ApplyPlan(const BlockList& blocks, int32_t group) {
-  const ResidencyPlan& plan = env_.scratch->plan;
+Status LayerPages::ApplyPlan(const BlockList& blocks, int32_t group, const ResidencyPlan& plan) {
   for (const int32_t page : plan.evictions) ARKVALE_RETURN_IF_ERROR(EvictPage(blocks, group, page));
   for (const int32_t page : plan.recalls) StartRecall(blocks, group, page);
   return OkStatus();
 }
 
-// Chooses by the scores of the scratch and starts the moves, group by group.
-Status LayerPages::PlanGroups(const BlockList& blocks, bool step) {
-  const int32_t n_pages = table_.n_pages();
-  const size_t n = n_pages - 1;
-  KvScratch& s = *env_.scratch;
-  ResidencyPlan& plan = s.plan;
-  const bool keep_selected = ReadsSelectedOnly() || audit_every_ > 0;
-  for (int32_t g = 0; g < n_groups(); ++g) {
-    const ResidencyInput in{
-        .budget = budget_,
-        .states = table_.states(g),
-        .scores = {s.group_scores.data() + g * n, n},
-        .shortlist =
-            std::span<const uint8_t>(s.shortlist).subspan(s.shortlist.empty() ? 0 : g * n, s.shortlist.empty() ? 0 : n),
-        .window_exit = window_exit_,
-        .page_opened = page_opened_};
-    if (!step) {
-      PlanAfterPrefill(in, plan);
-    } else if (budget_.evicts) {
-      PlanStep(in, plan);
-    } else {
-      SelectPages({in.scores, in.shortlist}, budget_.candidates_begin(), budget_.candidates_end(n_pages), budget_.topk,
-                  plan.selected);
+// Starts the moves that were planned, group by group, and waits for them.
+Status LayerPages::MoveChosen(const PageChoice& choice, const ChoiceScratch& scratch, bool step) {
+  const int64_t start = NowNs();
+  Status status = CatchBadAlloc([&]() -> Status {
+    for (int32_t g = 0; g < n_groups(); ++g) {
+      const ResidencyPlan& plan = scratch.plans[g];
+      if (step) table_.CountSelection(static_cast<int64_t>(plan.selected.size()));
+      if (budget_.evicts) ARKVALE_RETURN_IF_ERROR(ApplyPlan(*choice.blocks, g, plan));
     }
-    if (step) {
-      table_.CountSelection(static_cast<int64_t>(plan.selected.size()));
-      if (keep_selected) {
-        selected_[g].assign(plan.selected.begin(), plan.selected.end());
-        std::sort(selected_[g].begin(), selected_[g].end());
-      }
-    }
-    if (budget_.evicts) ARKVALE_RETURN_IF_ERROR(ApplyPlan(blocks, g));
+    return OkStatus();
+  });
+  const int64_t moved = NowNs();
+  env_.timings->select_ns += moved - start;
+  Status recalled = FinishRecalls();  // also what was started before a failure
+  env_.timings->recall_ns += NowNs() - moved;
+  return status.ok() ? std::move(recalled) : std::move(status);
+}
+
+Status LayerPages::FinishStep(const PageChoice& choice, const ChoiceScratch& scratch) {
+  ARKVALE_RETURN_IF_ERROR(MoveChosen(choice, scratch, /*step=*/true));
+  ++scored_steps_;
+  if (audit_every_ > 0 && scored_steps_ % audit_every_ == 0) return Audit(*choice.blocks, choice.q);
+  return OkStatus();
+}
+
+Status LayerPages::SelectForSteps(std::span<const PageChoice> choices) {
+  for (const PageChoice& c : choices) c.pages->PollBackups();
+  ARKVALE_RETURN_IF_ERROR(PlanChoices(choices, /*step=*/true));
+  for (size_t i = 0; i < choices.size(); ++i) {
+    LayerPages& pages = *choices[i].pages;
+    ARKVALE_RETURN_IF_ERROR(pages.FinishStep(choices[i], pages.env_.scratch->choices[i]));
   }
   return OkStatus();
 }
 
-Status LayerPages::SelectForStep(const BlockList& blocks, const float* q) {
-  PollBackups();
-  ARKVALE_RETURN_IF_ERROR(Score(blocks, q));
-  const int64_t start = NowNs();
-  Status status = CatchBadAlloc([&] { return PlanGroups(blocks, /*step=*/true); });
-  const int64_t planned = NowNs();
-  env_.timings->select_ns += planned - start;
-  Status recalled = FinishRecalls();  // also what was started before a failure
-  env_.timings->recall_ns += NowNs() - planned;
-  if (status.ok()) status = std::move(recalled);
-  ++scored_steps_;
-  if (status.ok() && audit_every_ > 0 && scored_steps_ % audit_every_ == 0) return Audit(blocks, q);
-  return status;
-}
-
 Status LayerPages::SelectAfterPrefill(const BlockList& blocks, const float* q) {
   if (!over_budget() || !budget_.evicts) return OkStatus();
-  ARKVALE_RETURN_IF_ERROR(Score(blocks, q));
-  Status status = CatchBadAlloc([&] { return PlanGroups(blocks, /*step=*/false); });
-  Status recalled = FinishRecalls();
-  return status.ok() ? recalled : status;
+  const PageChoice choice{this, &blocks, q};
+  ARKVALE_RETURN_IF_ERROR(PlanChoices({&choice, 1}, /*step=*/false));
+  return MoveChosen(choice, env_.scratch->choices[0], /*step=*/false);
 }
 
 PagedKv LayerPages::Layout() const {
   PagedKv kv;
-  kv.dtype = DType::kF16;
+  kv.dtype = env_.pool->dtype();
   kv.page_tokens = page_tokens_;
   kv.heads_per_row = group_heads_;
   kv.head_dim_k = shape_.head_dim_k;
@@ -195,20 +177,19 @@ bool LayerPages::ReadsSelectedOnly() const {
   return attend_ == AttendKind::kSelected || (attend_ == AttendKind::kResident && !budget_.evicts);
 }
 
+bool LayerPages::KeepsSelected() const { return ReadsSelectedOnly() || audit_every_ > 0; }
+
 template <typename Visit>
 void LayerPages::ForEachStepPage(int32_t group, const Visit& visit) const {
   const int32_t n_pages = table_.n_pages(group);
-  const bool only_selected = over_budget() && ReadsSelectedOnly();
-  const auto& selected = selected_[group];
-  size_t next = 0;
-  for (int32_t page = 0; page < n_pages; ++page) {
-    if (!IsHot(table_.state(group, page))) continue;
-    if (only_selected && page >= budget_.candidates_begin() && page < budget_.candidates_end(n_pages)) {
-      while (next < selected.size() && selected[next] < page) ++next;
-      if (next == selected.size() || selected[next] != page) continue;
-    }
-    visit(page);
+  const std::span<const PageState> states = table_.states(group);
+  if (!over_budget() || !ReadsSelectedOnly()) return ForEachHot(states, 0, n_pages, visit);
+  const int32_t begin = budget_.candidates_begin(), end = budget_.candidates_end(n_pages);
+  ForEachHot(states, 0, begin, visit);
+  for (const int32_t page : selected_[group]) {
+    if (IsHot(states[page])) visit(page);
   }
+  ForEachHot(states, end, n_pages, visit);
 }
 
 void LayerPages::StepPages(int32_t group, std::span<uint8_t> attended) const {
@@ -226,9 +207,8 @@ void LayerPages::BeginGroupRow(int32_t group, const AttentionRows& rows, PagedVi
 void LayerPages::AddHotRows(const BlockList& blocks, const AttentionRows& rows, PagedView& view) const {
   for (int32_t g = 0; g < n_groups(); ++g) {
     BeginGroupRow(g, rows, view);
-    for (int32_t page = 0; page < table_.n_pages(g); ++page) {
-      if (IsHot(table_.state(g, page))) view.AddPage(ViewId(blocks, g, page), int64_t{page} * page_tokens_);
-    }
+    ForEachHot(table_.states(g), 0, table_.n_pages(g),
+               [&](int32_t page) { view.AddPage(ViewId(blocks, g, page), int64_t{page} * page_tokens_); });
     view.EndRow(LastTokens(table_.n_pages(g) - 1));
   }
 }

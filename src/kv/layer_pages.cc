@@ -9,12 +9,9 @@
 
 namespace arkvale {
 namespace {
-constexpr DType kKvType = DType::kF16;
-constexpr auto kElement = static_cast<int64_t>(DTypeBytes(kKvType));
-
-PageExtent MakeExtent(const KvLayerShape& shape, const KvOptions& o) {
-  return {.k_bytes = int64_t{o.page_tokens} * shape.head_dim_k * kElement,
-          .v_bytes = int64_t{o.page_tokens} * shape.head_dim_v * kElement,
+PageExtent MakeExtent(const BlockPool& pool, const KvOptions& o) {
+  return {.k_bytes = o.page_tokens * pool.k_row_bytes(),
+          .v_bytes = o.page_tokens * pool.v_row_bytes(),
           .heads = o.group_heads};
 }
 }  // namespace
@@ -33,7 +30,7 @@ LayerPages::LayerPages(const LayerEnv& env, const KvLayerShape& shape, const KvO
       attend_(o.attend),
       window_exit_(o.window_exit),
       audit_every_(o.audit_every),
-      extent_(MakeExtent(shape, o)),
+      extent_(MakeExtent(*env.pool, o)),
       table_(shape.n_kv_heads / o.group_heads, extent_.bytes()),
       digests_(layout, shape.n_kv_heads),
       selected_(shape.n_kv_heads / o.group_heads) {}
@@ -76,9 +73,9 @@ PageAddress LayerPages::BlockAddress(const BlockList& blocks, int32_t group, int
   const int64_t position = int64_t{page} * page_tokens_;
   const BlockId block = blocks.at(position);
   const int64_t token = int64_t{group} * group_heads_ * kBlockTokens + position % kBlockTokens;
-  return {env_.pool->k(block) + token * shape_.head_dim_k * kElement,
-          env_.pool->v(block) + token * shape_.head_dim_v * kElement, kBlockTokens * shape_.head_dim_k * kElement,
-          kBlockTokens * shape_.head_dim_v * kElement};
+  const BlockPool& pool = *env_.pool;
+  return {pool.k(block) + token * pool.k_row_bytes(), pool.v(block) + token * pool.v_row_bytes(),
+          kBlockTokens * pool.k_row_bytes(), kBlockTokens * pool.v_row_bytes()};
 }
 
 Status LayerPages::Append(const BlockList& blocks, int64_t position0, const MatrixView& k, const MatrixView& v) {
@@ -100,6 +97,7 @@ Status LayerPages::Append(const BlockList& blocks, int64_t position0, const Matr
     }
     return BuildDigests(blocks, full_before, full);
   }
+  const BlockPool& pool = *env_.pool;
   for (int64_t i = 0; i < k.rows; ++i, ++n_tokens_) {
     const auto page = static_cast<int32_t>(n_tokens_ / page_tokens_);
     const int64_t token = n_tokens_ % page_tokens_;
@@ -108,10 +106,10 @@ Status LayerPages::Append(const BlockList& blocks, int64_t position0, const Matr
       const PageAddress to = SlotAddress(table_.slot(g, page));
       for (int32_t j = 0; j < group_heads_; ++j) {
         const int64_t head = int64_t{g} * group_heads_ + j;
-        auto* kd = reinterpret_cast<f16_t*>(to.k + j * to.k_head_stride) + token * shape_.head_dim_k;
-        auto* vd = reinterpret_cast<f16_t*>(to.v + j * to.v_head_stride) + token * shape_.head_dim_v;
-        ConvertF32ToF16(k.row(i) + head * shape_.head_dim_k, kd, shape_.head_dim_k);
-        ConvertF32ToF16(v.row(i) + head * shape_.head_dim_v, vd, shape_.head_dim_v);
+        ConvertRow(pool.dtype(), k.row(i) + head * shape_.head_dim_k,
+                   to.k + j * to.k_head_stride + token * pool.k_row_bytes(), shape_.head_dim_k);
+        ConvertRow(pool.dtype(), v.row(i) + head * shape_.head_dim_v,
+                   to.v + j * to.v_head_stride + token * pool.v_row_bytes(), shape_.head_dim_v);
       }
     }
     if (token + 1 == page_tokens_) ARKVALE_RETURN_IF_ERROR(FillPage(blocks, page));
@@ -160,7 +158,7 @@ Status LayerPages::BuildDigests(const BlockList& blocks, int32_t first_page, int
     }
   }
   return DigestBuild(*env_.ctx, {.kind = digest_,
-                                 .key_dtype = kKvType,
+                                 .key_dtype = env_.pool->dtype(),
                                  .type = digest_type_,
                                  .page_tokens = page_tokens_,
                                  .head_dim = shape_.head_dim_k,

@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "arkvale/kv_options.h"
@@ -30,21 +31,29 @@
 
 namespace arkvale {
 
+// What the choice of one (sequence, layer) is made with; n = its pages but the last one. Contents do not survive it.
+struct ChoiceScratch {
+  bool two_stage = false;
+  std::vector<float> head_scores;        // [n_kv_heads, rows per head, n]
+  std::vector<float> group_scores;       // [n_groups, n], where a group has more than one row of head_scores
+  std::vector<float> second_scores;      // the same, of the second stage
+  std::vector<uint8_t> shortlist;        // [n_groups, n] (PageRanking), or empty
+  std::vector<int32_t> shortlist_pages;  // the same as ascending pages, equally many per group
+  std::vector<float> pinned_lse;         // [n_q_heads]
+  std::vector<int32_t> heads_left;       // [n_groups] kv heads whose estimates are still to come; atomic
+  std::vector<ResidencyPlan> plans;      // [n_groups]
+};
+
 // Scratch of a cache, shared by its layers: contents do not survive a call.
 struct KvScratch {
-  std::vector<float> head_scores;
-  std::vector<float> group_scores;       // [n_groups, n_pages]
-  std::vector<float> second_scores;      // the same, of the second stage
-  std::vector<uint8_t> shortlist;        // [n_groups, n_pages] (PageRanking), or empty
-  std::vector<int32_t> shortlist_pages;  // the same as ascending pages, equally many per group
+  std::vector<ChoiceScratch> choices;  // of the sequences that choose together
   std::vector<DigestScoreItem> score_items;
+  std::vector<std::pair<int32_t, int32_t>> score_owners;  // of the items: choice, kv head
   std::vector<DigestBuildItem> build_items;
-  ResidencyPlan plan;
 
   // Exact scores of `pages` (ascending): [n_q_heads, pages].
   std::vector<int32_t> pages;
   std::vector<float> exact_max, exact_lse, part_max, part_lse;
-  std::vector<float> pinned_lse;  // [n_q_heads]
   std::vector<float> true_scores;
   std::vector<uint8_t> attended;
   PagedView view;
@@ -67,6 +76,15 @@ struct AttentionRows {
   float* lse = nullptr;      // [n_q_heads]
 };
 
+class LayerPages;
+
+// One sequence's part in a choice of pages that the sequences of a batch make together.
+struct PageChoice {
+  LayerPages* pages = nullptr;
+  const BlockList* blocks = nullptr;
+  const float* q = nullptr;  // [n_q_heads, head_dim_k]
+};
+
 class LayerPages {
  public:
   // `budget.pages` > 0. ResourceExhausted when the hot device has no memory for the slots; the limit on hot bytes is
@@ -80,10 +98,11 @@ class LayerPages {
   void Reserve(int64_t n_tokens);
   // Stores rows for positions position0... and opens, fills, digests and backs up pages. Truncate undoes a failure.
   Status Append(const BlockList& blocks, int64_t position0, const MatrixView& k, const MatrixView& v);
-  // One decode step with more than B pages: score, select, evict, recall. q: [n_q_heads, head_dim_k]. Returns with all
-  // recalled pages readable. Unavailable when a copy failed, ResourceExhausted when memory did; the table is then
-  // consistent, the step must be aborted.
-  Status SelectForStep(const BlockList& blocks, const float* q);
+  // One decode step of sequences with more than B pages each, all of one layer: score, select, evict, recall.
+  // Estimates, selections and plans share one parallel loop (per kind of digest, and per stage); what moves, moves
+  // sequence after sequence. Returns with all recalled pages readable. Unavailable when a copy failed,
+  // ResourceExhausted when memory did; the tables are then consistent, the step must be aborted.
+  static Status SelectForSteps(std::span<const PageChoice> choices);
   // The end of a prefill: residency is chosen by the last token's query. Errors as above.
   Status SelectAfterPrefill(const BlockList& blocks, const float* q);
   // Back to `n_tokens`, which is not more than was appended: the undo of a batch. Where RAM is read in place it neither
@@ -141,10 +160,12 @@ class LayerPages {
   Status EvictPage(const BlockList& blocks, int32_t group, int32_t page);
   void StartRecall(const BlockList& blocks, int32_t group, int32_t page);
   Status FinishRecalls();
-  Status PlanGroups(const BlockList& blocks, bool step);
-  Status ApplyPlan(const BlockList& blocks, int32_t group);
+  Status ApplyPlan(const BlockList& blocks, int32_t group, const ResidencyPlan& plan);
+  Status MoveChosen(const PageChoice& choice, const ChoiceScratch& scratch, bool step);
+  Status FinishStep(const PageChoice& choice, const ChoiceScratch& scratch);
   int32_t LastTokens(int32_t page) const;
   bool ReadsSelectedOnly() const;
+  bool KeepsSelected() const;  // whether anybody asks for S after the choice
   template <typename Visit>
   void ForEachStepPage(int32_t group, const Visit& visit) const;
   void StepPages(int32_t group, std::span<uint8_t> attended) const;  // 1 where a step reads the page
@@ -154,16 +175,26 @@ class LayerPages {
                        const std::function<Status(PagedView&)>& attend);
 
   // layer_scores.cc
-  Status Score(const BlockList& blocks, const float* q);
-  Status ScoreDigests(const float* q, int32_t n_planes, int64_t shortlist_size);
-  void CombineGroups(std::span<float> out) const;
-  void CombineGroup(int32_t group, std::span<float> out, std::span<float> scratch) const;
-  void MakeShortlist(int32_t size);
-  Status ScorePinned(const BlockList& blocks, const float* q);
+  struct Stage;
+  static Status PlanChoices(std::span<const PageChoice> choices, bool step);
+  static Status ScoreChoices(const Stage& stage);
+  Status PrepareChoice(const PageChoice& choice, ChoiceScratch& scratch);
+  DigestScoreArgs ScoreArgs(bool both_planes) const;
+  void AddScoreItems(const Stage& stage, int32_t choice);
+  void FinishHead(const Stage& stage, int32_t choice, int32_t head, int thread);
+  std::span<const float> GroupScores(const ChoiceScratch& scratch, int32_t group) const;
+  void CombineGroup(const ChoiceScratch& scratch, int32_t group, int thread, std::span<float> out) const;
+  void MakeShortlist(ChoiceScratch& scratch, int32_t group) const;
+  void PlanGroup(ChoiceScratch& scratch, int32_t group, bool step);
+  Status ScorePinned(const BlockList& blocks, const float* q, std::span<float> pinned_lse);
   Status ScoreExactly(const BlockList& blocks, const float* q, bool want_max);
   Status Audit(const BlockList& blocks, const float* q);
   bool sums_heads() const;
   int32_t rows_per_head() const { return sums_heads() ? 1 : shape_.q_per_kv(); }
+  int32_t rows_per_group() const { return group_heads_ * rows_per_head(); }
+  bool combines() const;
+  // Pages that are scored: all but the last one.
+  int64_t n_scored() const { return table_.n_pages() - 1; }
 
   const LayerEnv env_;
   const KvLayerShape shape_;

@@ -1,11 +1,27 @@
 #include "kv/page_table.h"
 
+#include <cstring>
 #include <utility>
 
 #include "base/check.h"
 #include "kv/grow.h"
 
 namespace arkvale {
+
+uint64_t HotBits(std::span<const PageState> states) {
+  static_assert(std::endian::native == std::endian::little && static_cast<int>(PageState::kRecalling) < 128);
+  constexpr uint64_t kEach = 0x0101010101010101;
+  constexpr auto kCold = static_cast<uint64_t>(PageState::kResident) + 1;
+  uint64_t bits = 0;
+  for (size_t i = 0; i < states.size(); i += 8) {
+    uint64_t eight = kEach * kCold;
+    std::memcpy(&eight, states.data() + i, std::min<size_t>(8, states.size() - i));
+    // The top bit of a byte is set where it holds kCold or more; the product gathers the eight others in its top byte.
+    const uint64_t hot = ~(eight + kEach * (128 - kCold)) >> 7 & kEach;
+    bits |= (hot * 0x0102040810204080 >> 56) << i;
+  }
+  return bits;
+}
 
 PageTable::PageTable(int32_t n_groups, int64_t page_bytes) : page_bytes_(page_bytes), groups_(n_groups) {}
 

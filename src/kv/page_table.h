@@ -11,6 +11,8 @@
 // Counters change here and nowhere else. Threads: one at a time.
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -23,6 +25,20 @@ namespace arkvale {
 enum class PageState : uint8_t { kFilling, kBackingUp, kResident, kEvicted, kRecalling };
 
 constexpr bool IsHot(PageState s) { return s <= PageState::kResident; }
+
+// Bit i: states[i] is hot. At most 64 states.
+uint64_t HotBits(std::span<const PageState> states);
+
+// Calls visit(page) for the hot pages of [begin, end), ascending: few cycles for eight pages of which none is.
+template <typename Visit>
+void ForEachHot(std::span<const PageState> states, int32_t begin, int32_t end, const Visit& visit) {
+  for (int32_t first = begin; first < end; first += 64) {
+    const int32_t n = std::min(end - first, 64);
+    for (uint64_t bits = HotBits(states.subspan(first, n)); bits != 0; bits &= bits - 1) {
+      visit(first + std::countr_zero(bits));
+    }
+  }
+}
 
 class PageTable {
  public:

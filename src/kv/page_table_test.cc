@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <utility>
+
+#include "base/rng.h"
+
 namespace arkvale {
 namespace {
 
@@ -70,6 +74,24 @@ TEST(PageTableDeathTest, IllegalMovesAreCaught) {
   EXPECT_DEATH(t.Evict(0, 0), "CHECK");  // its backup is running
   t.BackupDone(0, 0);
   EXPECT_DEATH(t.BeginRecall(0, 0, SlotId(1)), "CHECK");  // resident
+}
+
+TEST(PageTable, ForEachHotVisitsWhatIsHot) {
+  Rng rng("page-table/hot");
+  for (const int32_t n : {0, 1, 7, 8, 9, 63, 64, 65, 200}) {
+    for (const uint64_t states_in_use : {1, 3, 5}) {
+      std::vector<PageState> states(n);
+      for (PageState& s : states) s = static_cast<PageState>(5 - states_in_use + rng.Below(states_in_use));
+      for (const auto& [begin, end] : {std::pair(0, n), std::pair(n / 3, n - n / 4), std::pair(n, 0)}) {
+        std::vector<int32_t> want, got;
+        for (int32_t i = begin; i < end; ++i) {
+          if (IsHot(states[i])) want.push_back(i);
+        }
+        ForEachHot(states, begin, end, [&](int32_t page) { got.push_back(page); });
+        EXPECT_EQ(got, want) << n << " states, " << begin << " to " << end;
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -4,44 +4,22 @@
 #include <cmath>
 #include <limits>
 
-#include "ops/top_k.h"
+#include "ops/score_weights.h"
 
 namespace arkvale {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// The attention score that an estimate of q.k stands for.
-float AttentionScore(const CombineInput& in, float estimate) {
-  if (std::isnan(estimate)) return -kInfinity;
-  const float x = in.scale * estimate;
-  return in.softcap > 0.0f ? in.softcap * std::tanh(x / in.softcap) : x;
-}
-
-// A head over the pages [begin, end): weights = exp(score - top) and their sum; top = -inf: it has no say.
-struct HeadWeights {
-  float top = -kInfinity;
-  double sum = 0;
-};
-
-HeadWeights WeighPages(const CombineInput& in, const float* estimates, int32_t begin, int32_t end,
-                       std::span<float> weights) {
-  HeadWeights head;
-  for (int32_t i = begin; i < end; ++i) {
-    weights[i] = AttentionScore(in, estimates[i]);
-    head.top = std::max(head.top, weights[i]);
-  }
-  if (head.top == -kInfinity) return head;
-  for (int32_t i = begin; i < end; ++i) {
-    weights[i] = weights[i] == head.top ? 1.0f : std::exp(weights[i] - head.top);
-    head.sum += weights[i];
-  }
-  return head;
+ScoreWeights WeighPages(const CombineInput& in, const float* estimates, int32_t begin, int32_t end,
+                        std::span<float> weights) {
+  const size_t n = std::max(end - begin, 0);
+  return WeighScores({estimates + begin, n}, in.scale, in.softcap, weights.subspan(begin, n));
 }
 
 void AddSoftmax(const CombineInput& in, const float* estimates, std::span<float> out, std::span<float> weights) {
   const auto n = static_cast<int32_t>(out.size());
-  const HeadWeights head = WeighPages(in, estimates, 0, n, weights);
+  const ScoreWeights head = WeighPages(in, estimates, 0, n, weights);
   if (head.top == -kInfinity) return;
   const auto inverse = static_cast<float>(1.0 / head.sum);
   for (int32_t i = 0; i < n; ++i) out[i] += weights[i] * inverse;
@@ -49,7 +27,7 @@ void AddSoftmax(const CombineInput& in, const float* estimates, std::span<float>
 
 // Log of the share that the best candidate has of the head's attention: of sum + exp(pinned - top), whichever of the
 // two terms is the larger.
-double LogShare(const HeadWeights& head, float pinned_lse) {
+double LogShare(const ScoreWeights& head, float pinned_lse) {
   if (head.top == -kInfinity) return -std::numeric_limits<double>::infinity();
   const double candidates = std::log(head.sum), pinned = double{pinned_lse} - head.top;
   if (std::isnan(pinned) || pinned == -kInfinity) return -candidates;
@@ -61,7 +39,7 @@ void CombinePinned(const CombineInput& in, std::span<float> out, std::span<float
   const auto n = static_cast<int64_t>(out.size());
   double best = -std::numeric_limits<double>::infinity();
   for (int32_t h = 0; h < in.n_heads; ++h) {
-    const HeadWeights head = WeighPages(in, in.head_scores.data() + h * n, in.begin, in.end, weights);
+    const ScoreWeights head = WeighPages(in, in.head_scores.data() + h * n, in.begin, in.end, weights);
     const double log_share = LogShare(head, in.pinned_lse[h]);
     if (log_share == -std::numeric_limits<double>::infinity()) continue;
     if (log_share > best) {
@@ -124,24 +102,22 @@ void CombineScores(const CombineInput& in, std::span<float> out, std::span<float
   for (float& x : out) x *= share;
 }
 
-bool PageRanking::Before(int32_t a, int32_t b) const {
-  if (!shortlist.empty() && shortlist[a] != shortlist[b]) return shortlist[a] != 0;
-  return RanksBefore(scores[a], a, scores[b], b);
+uint64_t PageRanking::Key(int32_t page) const {
+  return RankKey(scores[page], !shortlist.empty() && shortlist[page] != 0, page);
 }
 
-void SelectPages(const PageRanking& ranking, int32_t begin, int32_t end, int32_t k, std::vector<int32_t>& selected) {
-  selected.clear();
-  if (end <= begin) return;
+void SelectPages(const PageRanking& ranking, int32_t begin, int32_t end, int32_t k, std::vector<int32_t>& selected,
+                 TopKScratch* scratch) {
+  TopKScratch own;
+  if (scratch == nullptr) scratch = &own;
+  const size_t n = std::max(end - begin, 0);
+  const auto scores = n == 0 ? std::span<const float>() : ranking.scores.subspan(begin, n);
   if (ranking.shortlist.empty()) {
-    TopK(ranking.scores.subspan(begin, end - begin), std::min(k, end - begin), selected);
-    for (int32_t& page : selected) page += begin;
-    return;
+    TopK(scores, k, selected, *scratch);
+  } else {
+    TopK(scores, ranking.shortlist.subspan(begin, n), k, selected, *scratch);
   }
-  for (int32_t page = begin; page < end; ++page) selected.push_back(page);
-  const auto n = static_cast<size_t>(std::clamp(k, 0, end - begin));
-  std::partial_sort(selected.begin(), selected.begin() + static_cast<int64_t>(n), selected.end(),
-                    [&](int32_t a, int32_t b) { return ranking.Before(a, b); });
-  selected.resize(n);
+  for (int32_t& page : selected) page += begin;
 }
 
 int32_t ShortlistSize(const PageBudget& budget, int32_t n_pages) {

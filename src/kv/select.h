@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "arkvale/kv_options.h"
+#include "ops/top_k.h"
 
 namespace arkvale {
 
@@ -60,11 +61,13 @@ struct PageRanking {
   std::span<const float> scores;            // by page
   std::span<const uint8_t> shortlist = {};  // by page, 1 = on it; or empty
 
-  bool Before(int32_t a, int32_t b) const;
+  // The larger key ranks first (ops/top_k.h).
+  uint64_t Key(int32_t page) const;
 };
 
-// The best min(k, candidates) pages of [begin, end), best first.
-void SelectPages(const PageRanking& ranking, int32_t begin, int32_t end, int32_t k, std::vector<int32_t>& selected);
+// The best min(k, candidates) pages of [begin, end), best first. `scratch`: memory that the caller keeps.
+void SelectPages(const PageRanking& ranking, int32_t begin, int32_t end, int32_t k, std::vector<int32_t>& selected,
+                 TopKScratch* scratch = nullptr);
 
 // CodeScan::kTwoStage: how many candidates are scored in full: the best quarter, and as many as a step or the end of a
 // prefill may have to choose. Candidates that are not among them keep their first score and rank after all that are.

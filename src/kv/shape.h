@@ -1,8 +1,11 @@
-// What the cache must know of a model: the shape of each layer's K and V and how it attends.
+// What the cache must know of a model: the shape of each layer's K and V and how it attends; and the type in which it
+// keeps them.
 #pragma once
 
 #include <cstdint>
 #include <vector>
+
+#include "base/dtype.h"
 
 namespace arkvale {
 
@@ -16,10 +19,16 @@ struct KvLayerShape {
   float softcap = 0.0f;  // scores become softcap * tanh(score / softcap) (gemma2); 0 = none
 
   int32_t q_per_kv() const { return n_q_heads / n_kv_heads; }
+  // K and V of one token, all heads.
+  int64_t token_bytes(DType dtype) const {
+    return n_kv_heads * (DTypeRowBytes(dtype, head_dim_k) + DTypeRowBytes(dtype, head_dim_v));
+  }
 };
 
 struct KvShape {
   std::vector<KvLayerShape> layers;
+  DType dtype = DType::kF16;  // of K and V: kF16, or kQ8 where every head dim is a multiple of kQ8Block
+
   int32_t n_layers() const { return static_cast<int32_t>(layers.size()); }
 };
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string_view>
 
@@ -42,7 +43,7 @@ inline bool IsCode(DigestKind kind) { return kind == DigestKind::kCode1 || kind 
 
 // One page of one kv head to summarise.
 struct DigestBuildItem {
-  const void* keys = nullptr;            // [page_tokens, head_dim] of `key_dtype`, contiguous, post-RoPE
+  const void* keys = nullptr;            // [page_tokens, head_dim] of `key_dtype`, rows contiguous, post-RoPE
   void* vectors = nullptr;               // vector_bytes
   void* planes[2] = {nullptr, nullptr};  // plane_bytes each; those the kind has not are ignored
 };
@@ -78,6 +79,9 @@ struct DigestScoreArgs {
   bool sum_heads = false;  // true: scores = sum over the query heads (linear in the split query); not for codes
   int32_t n_planes = 2;    // codes: planes to read; 1 with code2 = the high bit alone. Ignored otherwise
   std::span<const DigestScoreItem> items;
+  // Called once per item, on the thread that finished it, when all its scores are written; other items may be under way
+  // then. So what follows on an item's scores needs no parallel loop of its own. Null: nothing is called.
+  const std::function<void(int64_t item, int thread)>* item_done = nullptr;
 };
 
 // Estimates of max_i q.k_i, unscaled, f32. A page's score does not depend on which other pages are scored. The code

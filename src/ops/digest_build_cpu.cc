@@ -41,7 +41,7 @@ template <bool kShort, typename T>
 HWY_INLINE void Bounds(const RowCut& cut, const T* keys, int64_t p, int64_t i, VF* low, VF* high) {
   *low = *high = LoadPart<kShort>(keys, cut.offset(i), cut.length);
   for (int64_t k = 1; k < p; ++k) {
-    const VF x = LoadPart<kShort>(keys + k * cut.length, cut.offset(i), cut.length);
+    const VF x = LoadPart<kShort>(keys + k * cut.stride, cut.offset(i), cut.length);
     *low = hn::Min(*low, x);
     *high = hn::Max(*high, x);
   }
@@ -56,7 +56,7 @@ void BuildCentroid(const RowCut& cut, const T* keys, int64_t p, float* mean) {
   for (int64_t i = 0; i < cut.n_vec; ++i) {
     VF sum = hn::Zero(d);
     for (int64_t k = 0; k < p; ++k) {
-      sum = hn::Add(sum, LoadPart<kShort>(keys + k * cut.length, cut.offset(i), cut.length));
+      sum = hn::Add(sum, LoadPart<kShort>(keys + k * cut.stride, cut.offset(i), cut.length));
     }
     hn::StoreU(hn::Div(sum, hn::Set(d, static_cast<float>(p))), d, mean + i * kN);
   }
@@ -77,7 +77,7 @@ void BuildBox(const RowCut& cut, const T* keys, int64_t p, DigestSpread spread, 
       const VF centre = Half(low, high);
       VF sum = hn::Zero(d), least = hn::Sub(high, low), most = hn::Zero(d);
       for (int64_t k = 0; k < p; ++k) {
-        const VF x = LoadPart<kShort>(keys + k * cut.length, cut.offset(i), cut.length);
+        const VF x = LoadPart<kShort>(keys + k * cut.stride, cut.offset(i), cut.length);
         const VF distance = hn::Abs(hn::Sub(centre, x));
         sum = hn::Add(sum, distance);
         least = hn::Min(least, distance);
@@ -109,7 +109,7 @@ float BuildSphere(const RowCut& cut, const T* keys, int64_t p, DigestSpread spre
     const auto counts = hn::And(hn::Ge(hn::Iota(d, 0), hn::Set(d, static_cast<float>(first))),
                                 hn::Lt(hn::Iota(d, 0), hn::Set(d, static_cast<float>(end))));
     for (int64_t k = 0; k < p; ++k) {
-      const VF x = LoadPart<kShort>(keys + k * cut.length, cut.offset(i), cut.length);
+      const VF x = LoadPart<kShort>(keys + k * cut.stride, cut.offset(i), cut.length);
       const VF difference = hn::IfThenElseZero(counts, hn::Sub(c, x));
       hn::StoreU(hn::MulAdd(difference, difference, hn::LoadU(d, squares + k * kN)), d, squares + k * kN);
     }
@@ -160,9 +160,9 @@ void BuildPlanes(const DigestBuildArgs& args, const DigestBuildItem& item, const
     for (int e = 0; e < 3; ++e) edges[e * d + t] = width > 0 ? first + static_cast<float>(e + 1) * width : none;
     if (!two) edges[d + t] = first;
   }
-  const RowCut cut(d);
+  const RowCut cut(d, RowStride<T>(d));
   for (int64_t token = 0; token < p; ++token) {
-    const T* key = static_cast<const T*>(item.keys) + token * d;
+    const T* key = static_cast<const T*>(item.keys) + token * cut.stride;
     for (int64_t i = 0; i < cut.n_vec; ++i) {
       const int64_t at = cut.offset(i);
       const VF x = LoadPart<kShort>(key, at, d);
@@ -180,8 +180,8 @@ void BuildPlanes(const DigestBuildArgs& args, const DigestBuildItem& item, const
 
 template <bool kShort, typename T>
 void BuildDigest(const DigestBuildArgs& args, const DigestBuildItem& item, float* scratch) {
-  const RowCut cut(args.head_dim);
   const int64_t d = args.head_dim, p = args.page_tokens;
+  const RowCut cut(d, RowStride<T>(d));
   float* const first = scratch;
   float* const second = first + cut.padded();
   float* const result = second + cut.padded();
@@ -210,6 +210,8 @@ void RunDigestBuild(const DigestBuildArgs& args, int64_t i, Workspace& workspace
   const DigestBuildItem& item = args.items[i];
   if (args.key_dtype == DType::kF16) {
     cut.is_short() ? BuildDigest<true, f16_t>(args, item, scratch) : BuildDigest<false, f16_t>(args, item, scratch);
+  } else if (args.key_dtype == DType::kQ8) {
+    BuildDigest<false, q8_t>(args, item, scratch);
   } else {
     cut.is_short() ? BuildDigest<true, float>(args, item, scratch) : BuildDigest<false, float>(args, item, scratch);
   }

@@ -1,28 +1,17 @@
 #include <algorithm>
 
+#include "ops/digest_cases_test_util.h"
 #include "ops/digest_test_util.h"
 #include "ops/reference_digest.h"
 
 namespace arkvale {
 namespace {
 
+using test::CodeScoreError;
 using test::Digests;
 using test::Machine;
 using test::Query;
 using test::Stored;
-
-constexpr DigestKind kCodes[] = {DigestKind::kCode1, DigestKind::kCode2};
-constexpr DigestType kTypes[] = {DigestType::kF16, DigestType::kF32, DigestType::kQ8};
-
-// The bound that ops/digest.h promises, and the f32 roundings of the dot product with the vectors.
-double ScoreError(const Digests& digests, int64_t page, const std::vector<double>& q, int n_planes) {
-  const auto v = digests.Values(page);
-  const auto d = static_cast<double>(q.size());
-  const bool two = digests.shape.kind == DigestKind::kCode2 && n_planes == 2;
-  const double widths = test::Norm({v.begin() + digests.shape.d, v.end()});
-  return d * (two ? 4.5 : 3.0) * test::Norm(q) * widths / 31000 +
-         0x1p-23 * (4 + std::sqrt(2 * d)) * 2 * test::Norm(q) * test::Norm(v);
-}
 
 // One page of eight keys. Dimension 0: m = 0, M = 8; dimension 1: m = -8, M = 8; the others are 1 and have no width.
 TEST(CodeDigest, WorkedExample) {
@@ -63,12 +52,6 @@ TEST(CodeDigest, WorkedExample) {
   });
 }
 
-struct Shape {
-  int32_t p, d, heads;
-};
-constexpr Shape kShapes[] = {{8, 8, 1},    {32, 64, 3}, {16, 40, 4}, {64, 80, 2}, {32, 128, 5}, {8, 256, 8},
-                             {64, 256, 1}, {24, 72, 3}, {16, 16, 7}, {32, 56, 1}, {8, 24, 2},   {32, 96, 4}};
-
 // Keys with a few dimensions far larger than the others, as after RoPE.
 std::vector<float> KeysWithOutliers(Rng& rng, int64_t n, int32_t d) {
   std::vector<float> keys = test::RandomVector(rng, n, 1.0f);
@@ -82,9 +65,9 @@ std::vector<float> KeysWithOutliers(Rng& rng, int64_t n, int32_t d) {
 TEST(CodeDigest, MatchesReference) {
   Machine machine(2);
   test::ForEachTarget([&] {
-    for (const auto [p, d, heads] : kShapes) {
-      for (const DigestType type : kTypes) {
-        for (const DigestKind kind : kCodes) {
+    for (const auto [p, d, heads] : test::kCodeShapes) {
+      for (const DigestType type : test::kDigestTypes) {
+        for (const DigestKind kind : test::kCodeKinds) {
           const test::DigestShape shape{kind, type, p, d};
           SCOPED_TRACE(test::Describe(shape));
           constexpr int kPages = 5;
@@ -119,9 +102,9 @@ TEST(CodeDigest, MatchesReference) {
             for (int h = 0; h < heads; ++h) {
               const auto query = Query(q, h, d);
               ASSERT_NEAR(scores[h * kPages + page], reference::ScoreCodes(kind, 2, vectors, codes, query),
-                          ScoreError(digests, page, query, 2));
+                          CodeScoreError(digests, page, query, 2));
               ASSERT_NEAR(halves[h * kPages + page], reference::ScoreCodes(kind, 1, vectors, codes, query),
-                          ScoreError(digests, page, query, 1));
+                          CodeScoreError(digests, page, query, 1));
             }
           }
         }
@@ -133,8 +116,8 @@ TEST(CodeDigest, MatchesReference) {
 // A key rebuilt at its cell's centre is within half a cell of the key, but for the rounding of the box.
 TEST(CodeDigest, Code2RebuildsKeysWithinHalfACell) {
   Machine machine(1);
-  for (const auto [p, d, heads] : kShapes) {
-    for (const DigestType type : kTypes) {
+  for (const auto [p, d, heads] : test::kCodeShapes) {
+    for (const DigestType type : test::kDigestTypes) {
       const test::DigestShape shape{DigestKind::kCode2, type, p, d};
       SCOPED_TRACE(test::Describe(shape));
       Rng rng(uint64_t{43});
@@ -155,8 +138,8 @@ TEST(CodeDigest, BitsDoNotDependOnThreadsHeadsOrOtherPages) {
   Machine one(1), two(2);
   const std::vector<int32_t> some = {0, 1, 2, 7, 63, 64, 65, 200};
   test::ForEachTarget([&] {
-    for (const DigestType type : kTypes) {
-      for (const DigestKind kind : kCodes) {
+    for (const DigestType type : test::kDigestTypes) {
+      for (const DigestKind kind : test::kCodeKinds) {
         const test::DigestShape shape{kind, type, 8, 64};
         SCOPED_TRACE(test::Describe(shape));
         Rng rng(uint64_t{47});
@@ -193,7 +176,7 @@ TEST(CodeDigest, EqualDimensionsDoNotOverflow) {
       for (size_t i = 0; i < values.size(); ++i) values[i] = (i / d == 3 ? 1.0f : -1.0f) * (i % 2 == 0 ? 1 : -1);
       std::vector<float> q(d);
       for (int32_t t = 0; t < d; ++t) q[t] = t % 2 == 0 ? 100.0f : -100.0f;
-      for (const DigestKind kind : kCodes) {
+      for (const DigestKind kind : test::kCodeKinds) {
         const Digests digests(machine.ctx, {kind, DigestType::kF32, 8, d}, Stored(DType::kF32, values));
         // code1: 100 per dimension; code2: the centre of the last quarter, 0.75.
         const double want = (kind == DigestKind::kCode1 ? 100.0 : 75.0) * d;
@@ -207,8 +190,8 @@ TEST(CodeDigest, EqualDimensionsDoNotOverflow) {
 TEST(CodeDigest, ZeroQueryAndConstantPages) {
   Machine machine(1);
   test::ForEachTarget([&] {
-    for (const DigestType type : kTypes) {
-      for (const DigestKind kind : kCodes) {
+    for (const DigestType type : test::kDigestTypes) {
+      for (const DigestKind kind : test::kCodeKinds) {
         SCOPED_TRACE(test::Describe({kind, type, 8, 16}));
         const Digests zeros(machine.ctx, {kind, type, 8, 16}, Stored(DType::kF16, std::vector<float>(128, 0.0f)));
         const Digests twos(machine.ctx, {kind, type, 8, 16}, Stored(DType::kF16, std::vector<float>(128, 2.0f)));

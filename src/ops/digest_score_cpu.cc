@@ -13,22 +13,27 @@
 #include "hwy/highway.h"
 // After highway.h
 #include "ops/code_kernels_inl.h"
+#include "ops/q8_kernels_inl.h"
 #include "ops/row_kernels_inl.h"
 
 #ifndef ARKVALE_OPS_DIGEST_SCORE_CPU_ONCE_
 #define ARKVALE_OPS_DIGEST_SCORE_CPU_ONCE_
 
+#include <atomic>
 #include <cmath>
-#include <cstring>
+#include <new>
 
-#include "base/f16.h"
 #include "ops/cpu_kernels.h"
 #include "ops/digest_layout.h"
 
 namespace arkvale {
 
-// Pages of one item that a task scores.
-inline int64_t PagesPerTask(DigestKind kind) { return IsCode(kind) ? 64 : 512; }
+// Most pages of one item that a task scores.
+inline int64_t MaxPagesPerTask(DigestKind kind) { return IsCode(kind) ? 64 : 512; }
+
+// How far ahead of the rows they read the kernels ask for memory: rows are short and the arithmetic on them is shorter,
+// so that the processor's own prefetching comes late. Beyond the last row it asks in vain.
+inline constexpr int64_t kPrefetchBytes = 8192;
 
 inline bool ReadsBothPlanes(const DigestScoreArgs& args) {
   return args.kind == DigestKind::kCode2 && args.n_planes >= 2;
@@ -81,89 +86,68 @@ template <typename T>
 void ScoreRun(const DigestScoreArgs& args, const DigestScoreItem& item, int64_t first, int64_t end, const float* packed,
               int n_queries) {
   const RowCut cut(DigestLength(args.kind, args.head_dim));
-  DotRows(cut, static_cast<const T*>(item.vectors) + first * cut.length, end - first, packed, n_queries,
-          item.scores + first, item.n_pages, nullptr);
+  const T* const rows = static_cast<const T*>(item.vectors) + first * cut.length;
+  DotRows(cut, rows, end - first, packed, n_queries, item.scores + first, item.n_pages,
+          reinterpret_cast<const std::byte*>(rows) + kPrefetchBytes);
 }
 
-// The same in q8. packed [2, n_queries, padded head_dim]: the split queries' parts for the two vectors; for a sphere
-// the second part starts with the |q| of all queries. dots [2, n_queries, end - first]: scratch.
-void ScoreRunQ8(const DigestScoreArgs& args, const DigestScoreItem& item, int64_t first, int64_t end,
-                const float* packed, int n_queries, float* dots) {
-  const int64_t d = args.head_dim, header = Q8HeaderBytes(args.kind), n = end - first;
-  const bool two = IsCuboid(args.kind) || IsCode(args.kind), sphere = IsSphere(args.kind);
-  const int64_t bytes = header + (two ? 2 * d : d);
-  const RowCut cut(d, bytes);
-  const int8_t* const pages = static_cast<const int8_t*>(item.vectors) + first * bytes;
-  const float* const packed2 = packed + n_queries * cut.padded();
-  float* const dots2 = dots + n_queries * n;
-  DotRows(cut, pages + header, n, packed, n_queries, dots, n, nullptr);
-  if (two) DotRows(cut, pages + header + d, n, packed2, n_queries, dots2, n, nullptr);
-  for (int64_t i = 0; i < n; ++i) {
-    f16_t scales[2] = {0, 0};
-    std::memcpy(scales, pages + i * bytes, header);
-    const float scale = F16ToF32(scales[0]), scale2 = F16ToF32(scales[1]);
-    for (int h = 0; h < n_queries; ++h) {
-      float score = scale * dots[h * n + i];
-      if (two) score += scale2 * dots2[h * n + i];
-      if (sphere) score += scale2 * packed2[h];
-      item.scores[h * item.n_pages + first + i] = score;
-    }
-  }
-}
-
-// What a task holds per thread; see the functions above for the shapes.
+// What a task holds per thread: the split queries, rounded for q8, packed [n_queries, padded length] for other types.
 struct ScoreScratch {
   ScoreScratch(const DigestScoreArgs& args, Workspace& workspace, int thread)
-      : n_queries(args.sum_heads ? 1 : args.n_q_heads),
-        length(DigestLength(args.kind, args.head_dim)),
-        cut(args.type == DigestType::kQ8 ? args.head_dim : length) {
-    const bool q8 = args.type == DigestType::kQ8;
-    const int64_t packed_floats = n_queries * cut.padded() * (q8 ? 2 : 1);
-    const int64_t dots_floats = q8 ? 2 * n_queries * PagesPerTask(args.kind) : 0;
-    const int64_t floats = (packed_floats + dots_floats + length + kN - 1) / kN * kN;
+      : n_queries(args.sum_heads ? 1 : args.n_q_heads), cut(DigestLength(args.kind, args.head_dim)) {
+    const bool is_q8 = args.type == DigestType::kQ8;
+    const int64_t packed_floats = is_q8 ? 0 : n_queries * cut.padded();
+    const int64_t floats = (packed_floats + cut.length + kFloatsPerLine - 1) / kFloatsPerLine * kFloatsPerLine;
+    const int64_t q8_bytes = is_q8 ? Q8Queries::ScratchBytes(args.head_dim, n_queries) : 0;
     const int64_t code_bytes = IsCode(args.kind) ? CodeQuery::ScratchBytes(args.head_dim, n_queries) : 0;
-    packed = static_cast<float*>(workspace.PerThread(thread, floats * sizeof(float) + code_bytes));
-    dots = packed + packed_floats;
-    split = dots + dots_floats;
-    codes = packed + floats;
+    packed = static_cast<float*>(workspace.PerThread(thread, floats * sizeof(float) + q8_bytes + code_bytes));
+    split = packed + packed_floats;
+    q8 = reinterpret_cast<std::byte*>(packed + floats);
+    codes = q8 + q8_bytes;
   }
 
+  static constexpr int64_t kFloatsPerLine = 16;
+
   const int n_queries;
-  const int64_t length;
   const RowCut cut;
-  float *packed, *dots, *split;
-  void* codes;
+  float *packed, *split;
+  std::byte *q8, *codes;
 };
 
-void PackQueries(const DigestScoreArgs& args, const DigestScoreItem& item, const ScoreScratch& s) {
-  const int64_t d = args.head_dim;
+// Calls put(i, split query i) for every query.
+template <typename Put>
+void ForEachQuery(const DigestScoreArgs& args, const DigestScoreItem& item, const ScoreScratch& s, const Put& put) {
   for (int query = 0; query < s.n_queries; ++query) {
-    std::fill(s.split, s.split + s.length, 0.0f);
+    std::fill(s.split, s.split + s.cut.length, 0.0f);
     const int end = args.sum_heads ? args.n_q_heads : query + 1;
-    for (int h = query; h < end; ++h) AddSplitQuery(args, item.q + h * d, s.split);
-    PackRow(s.cut, s.split, 1.0f, s.packed + query * s.cut.padded());
-    if (args.type != DigestType::kQ8) continue;
-    float* const second = s.packed + s.n_queries * s.cut.padded();
-    if (IsCuboid(args.kind) || IsCode(args.kind)) PackRow(s.cut, s.split + d, 1.0f, second + query * s.cut.padded());
-    if (IsSphere(args.kind)) second[query] = s.split[d];
+    for (int h = query; h < end; ++h) AddSplitQuery(args, item.q + h * args.head_dim, s.split);
+    put(query, s.split);
   }
 }
 
-// Scores entries [first, first + PagesPerTask) of the pages that an item wants.
-void RunDigestScore(const DigestScoreArgs& args, const DigestScoreItem& item, int64_t first, Workspace& workspace,
-                    int thread) {
+// Scores entries [first, first + n) of the pages that an item wants, n <= MaxPagesPerTask.
+void RunDigestScore(const DigestScoreArgs& args, const DigestScoreItem& item, int64_t first, int64_t n,
+                    Workspace& workspace, int thread) {
   const ScoreScratch s(args, workspace, thread);
-  PackQueries(args, item, s);
+  Q8Queries q8(args.kind, args.head_dim, s.n_queries, s.q8);
+  ForEachQuery(args, item, s, [&](int query, const float* split) {
+    if (args.type == DigestType::kQ8) {
+      q8.Set(query, split);
+    } else {
+      PackRow(s.cut, split, 1.0f, s.packed + query * s.cut.padded());
+    }
+  });
   const auto score_vectors = [&](int64_t begin, int64_t end) {
     switch (args.type) {
       case DigestType::kF16: return ScoreRun<f16_t>(args, item, begin, end, s.packed, s.n_queries);
       case DigestType::kF32: return ScoreRun<float>(args, item, begin, end, s.packed, s.n_queries);
-      case DigestType::kQ8: return ScoreRunQ8(args, item, begin, end, s.packed, s.n_queries, s.dots);
+      case DigestType::kQ8:
+        return q8.Score(static_cast<const std::byte*>(item.vectors), begin, end, item.scores, item.n_pages);
     }
   };
-  if (!IsCode(args.kind)) return ForEachRun(item, first, PagesPerTask(args.kind), score_vectors);
+  if (!IsCode(args.kind)) return ForEachRun(item, first, n, score_vectors);
   const CodeQuery query(args, item, s.codes);
-  ForEachRun(item, first, PagesPerTask(args.kind), [&](int64_t begin, int64_t end) {
+  ForEachRun(item, first, n, [&](int64_t begin, int64_t end) {
     score_vectors(begin, end);
     query.AddBestKeys(begin, end);
   });
@@ -177,18 +161,39 @@ HWY_AFTER_NAMESPACE();
 namespace arkvale {
 HWY_EXPORT(RunDigestScore);
 
+namespace {
+
+// Enough tasks that the last ones do not leave threads idle, none so small that its setup shows.
+int64_t PagesPerTask(const DigestScoreArgs& args, int64_t most_pages, int n_threads) {
+  constexpr int64_t kTasksPerThread = 4, kLeast = 32;
+  const int64_t tasks_per_item = kTasksPerThread * n_threads / static_cast<int64_t>(args.items.size()) + 1;
+  const int64_t even = (most_pages / tasks_per_item + kLeast) / kLeast * kLeast;
+  return std::min(even, MaxPagesPerTask(args.kind));
+}
+
+}  // namespace
+
 namespace cpu {
 
 Status DigestScore(const OpContext& ctx, const DigestScoreArgs& args) {
+  const auto n_items = static_cast<int64_t>(args.items.size());
+  if (n_items == 0) return OkStatus();
   int64_t most = 0;
   for (const DigestScoreItem& item : args.items) most = std::max(most, WantedPages(item));
-  const auto n_items = static_cast<int64_t>(args.items.size());
-  const int64_t per_task = PagesPerTask(args.kind);
+  const int64_t per_task = PagesPerTask(args, most, ctx.pool->n_threads());
+  const int64_t tasks_per_item = std::max<int64_t>(1, (most + per_task - 1) / per_task);
+  // Tasks under way or to come, per item.
+  auto* const left =
+      static_cast<std::atomic<int64_t>*>(ctx.workspace->Shared(0, n_items * sizeof(std::atomic<int64_t>)));
+  for (int64_t i = 0; i < n_items; ++i) new (left + i) std::atomic<int64_t>(tasks_per_item);
   const auto run = HWY_DYNAMIC_DISPATCH(RunDigestScore);
-  ctx.pool->ParallelFor((most + per_task - 1) / per_task * n_items, [&](int64_t i, int thread) {
-    const DigestScoreItem& item = args.items[i % n_items];
-    const int64_t first = i / n_items * per_task;
-    if (first < WantedPages(item)) run(args, item, first, *ctx.workspace, thread);
+  // Item after item, so that what follows on the first ones runs beside the last ones' tasks.
+  ctx.pool->ParallelFor(tasks_per_item * n_items, [&](int64_t i, int thread) {
+    const int64_t index = i / tasks_per_item, first = i % tasks_per_item * per_task;
+    const DigestScoreItem& item = args.items[index];
+    if (first < WantedPages(item)) run(args, item, first, per_task, *ctx.workspace, thread);
+    if (args.item_done == nullptr) return;
+    if (left[index].fetch_sub(1, std::memory_order_acq_rel) == 1) (*args.item_done)(index, thread);
   });
   return OkStatus();
 }

@@ -1,7 +1,10 @@
 #include "ops/digest.h"
 
 #include <algorithm>
+#include <atomic>
+#include <functional>
 
+#include "ops/digest_cases_test_util.h"
 #include "ops/digest_test_util.h"
 #include "ops/reference_digest.h"
 
@@ -14,10 +17,6 @@ using test::Norm;
 using test::Query;
 using test::Stored;
 
-constexpr DigestKind kAll[] = {DigestKind::kCentroid,   DigestKind::kSphereMax, DigestKind::kSphereCenter,
-                               DigestKind::kSphereMean, DigestKind::kCuboidMax, DigestKind::kCuboidCenter,
-                               DigestKind::kCuboidMean};
-constexpr DigestType kTypes[] = {DigestType::kF16, DigestType::kF32, DigestType::kQ8};
 constexpr DigestType kFloatTypes[] = {DigestType::kF16, DigestType::kF32};
 
 // algorithms.md 10.1.
@@ -79,11 +78,6 @@ TEST(Digest, LayoutSizes) {
   }
 }
 
-struct Shape {
-  int32_t p, d, heads;
-};
-constexpr Shape kShapes[] = {{1, 64, 3}, {8, 64, 1}, {16, 40, 4}, {32, 80, 8}, {64, 256, 4}, {3, 5, 2}, {7, 128, 7}};
-
 // How far a stored vector element may be from the double one: one rounding (the f32 build itself is off by less).
 double ValueError(DigestType type, double value, double largest) {
   switch (type) {
@@ -109,9 +103,9 @@ double LargestStored(const test::DigestShape& shape, const std::vector<double>& 
 TEST(Digest, MatchesReference) {
   Machine machine(2);
   test::ForEachTarget([&] {
-    for (const auto [p, d, heads] : kShapes) {
-      for (const DigestType type : kTypes) {
-        for (const DigestKind kind : kAll) {
+    for (const auto [p, d, heads] : test::kDigestShapes) {
+      for (const DigestType type : test::kDigestTypes) {
+        for (const DigestKind kind : test::kVectorKinds) {
           const test::DigestShape shape{kind, type, p, d};
           SCOPED_TRACE(test::Describe(shape));
           constexpr int kPages = 13;
@@ -155,14 +149,14 @@ TEST(Digest, MatchesReference) {
 
 TEST(Digest, Bounds) {
   Machine machine(1);
-  for (const auto [p, d, heads] : kShapes) {
+  for (const auto [p, d, heads] : test::kDigestShapes) {
     SCOPED_TRACE(testing::Message() << "p " << p << " d " << d);
     constexpr int kPages = 50;
     Rng rng(uint64_t{23});
     const Stored keys(DType::kF16, test::RandomVector(rng, int64_t{kPages} * p * d, 3.0f));
     const std::vector<float> q = test::RandomVector(rng, int64_t{heads} * d, 2.0f);
     const float slack = 1e-5f * static_cast<float>(d);  // f32 sums of d products of at most 6
-    for (const DigestKind kind : kAll) {
+    for (const DigestKind kind : test::kVectorKinds) {
       SCOPED_TRACE(DigestName(kind));
       const Digests digests(machine.ctx, {kind, DigestType::kF32, p, d}, keys);
       const auto scores = digests.Score(machine.ctx, q);
@@ -195,8 +189,8 @@ TEST(Digest, BitsDoNotDependOnThreadsOrOtherPages) {
   Rng rng(uint64_t{29});
   constexpr int32_t kDim = 64;
   const std::vector<int32_t> some = {0, 1, 2, 7, 9, 10, 11, 12, 13, 500, 511, 512, 513, 600, 900};
-  for (const DigestType type : kTypes) {
-    for (const DigestKind kind : kAll) {
+  for (const DigestType type : test::kDigestTypes) {
+    for (const DigestKind kind : test::kVectorKinds) {
       const test::DigestShape shape{kind, type, 8, kDim};
       SCOPED_TRACE(test::Describe(shape));
       const Stored keys(DType::kF16, test::RandomVector(rng, int64_t{901} * 8 * kDim, 3.0f));
@@ -232,7 +226,7 @@ TEST(Digest, ItemsOfDifferentLengthsAndNone) {
 TEST(Digest, Q8OfConstantsZerosAndTinyValues) {
   Machine machine(1);
   const std::vector<float> q(8, 1.0f);
-  for (const DigestKind kind : kAll) {
+  for (const DigestKind kind : test::kVectorKinds) {
     SCOPED_TRACE(DigestName(kind));
     for (const float value : {0.0f, -3.0f, 0x1p-24f, 0x1p-20f, 65504.0f}) {
       const Digests digests(machine.ctx, {kind, DigestType::kQ8, 4, 8},
@@ -250,7 +244,8 @@ TEST(Digest, RefusesBadArguments) {
   const auto score = [&](const DigestScoreArgs& args) { return DigestScore(machine.ctx, args).message(); };
   const DigestBuildItem item[] = {{nullptr, nullptr}};
   EXPECT_EQ(build({.head_dim = 8, .items = item}), "digest_build: item 0: null keys or vectors");
-  EXPECT_EQ(build({.key_dtype = DType::kI32, .head_dim = 8, .items = {}}), "digest_build: keys of i32: f16 or f32");
+  EXPECT_EQ(build({.key_dtype = DType::kI32, .head_dim = 8, .items = {}}),
+            "digest_build: keys of i32: f16, f32 or q8_0");
   EXPECT_EQ(build({.page_tokens = 0, .head_dim = 8, .items = {}}), "digest: page of 0 tokens, must be >= 1");
   EXPECT_EQ(build({}), "digest: head dim 0 < 1");
   EXPECT_EQ(build({.type = static_cast<DigestType>(9), .head_dim = 8, .items = {}}), "digest: type 9 unknown");
@@ -282,6 +277,42 @@ TEST(Digest, RefusesBadArguments) {
   planes[0].pages = far;
   EXPECT_EQ(score({.head_dim = 8, .items = planes}),
             "digest_score: item 0: page 2 at place 1 of the pages to score: they must ascend inside 0..1");
+}
+
+TEST(DigestScore, SaysOnceWhenAnItemIsDone) {
+  constexpr int32_t kDim = 8, kPage = 8;
+  const std::vector<int64_t> sizes = {700, 0, 3, 64, 129};
+  std::vector<std::vector<float>> scores;
+  std::vector<std::vector<float>> keys;
+  for (const int64_t n : sizes) keys.emplace_back(std::max<int64_t>(n, 1) * kPage * kDim, 0.5f);
+  for (const int threads : {1, 2, 4}) {
+    Machine machine(threads);
+    std::vector<Digests> digests;
+    std::vector<DigestScoreItem> items;
+    const std::vector<float> q(kDim, 1.0f);
+    scores.clear();
+    for (size_t i = 0; i < sizes.size(); ++i) {
+      digests.emplace_back(machine.ctx, test::DigestShape{DigestKind::kCentroid, DigestType::kF32, kPage, kDim},
+                           Stored(DType::kF32, keys[i]));
+      scores.emplace_back(sizes[i], NAN);
+    }
+    for (size_t i = 0; i < sizes.size(); ++i) {
+      items.push_back(digests[i].Item(q, scores[i].data()));
+      items.back().n_pages = sizes[i];
+    }
+    std::vector<std::atomic<int>> calls(sizes.size());
+    std::atomic<int> unwritten = 0;
+    const std::function<void(int64_t, int)> done = [&](int64_t item, int thread) {
+      ++calls[item];
+      if (thread < 0 || thread >= threads) ++unwritten;
+      for (const float x : scores[item]) unwritten += x == 4.0f ? 0 : 1;
+    };
+    DigestScoreArgs args = digests[0].Args(1, items);
+    args.item_done = &done;
+    EXPECT_TRUE(DigestScore(machine.ctx, args).ok());
+    for (const auto& n : calls) EXPECT_EQ(n, 1) << threads;
+    EXPECT_EQ(unwritten, 0);
+  }
 }
 
 }  // namespace

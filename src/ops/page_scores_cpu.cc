@@ -68,7 +68,7 @@ void ScorePages(const PageScoresArgs& args, const PageScoresTask& task, float* p
   const int heads = args.q_heads_per_kv_head;
   const int64_t dim = kv.head_dim_k, stride = (kv.page_tokens + kN - 1) / kN * kN;
   const int64_t row_begin = kv.page_begin[task.row], n_pages = kv.page_begin[task.row + 1] - row_begin;
-  const RowCut cut(dim);
+  const RowCut cut(dim, RowStride<T>(dim));
   float* const max_qk = args.max_qk == nullptr ? nullptr : args.max_qk[task.row];
   float* const lse = args.lse == nullptr ? nullptr : args.lse[task.row];
   for (int h = 0; h < heads; ++h) {
@@ -79,7 +79,7 @@ void ScorePages(const PageScoresArgs& args, const PageScoresTask& task, float* p
     const int64_t n = (page + 1 == n_pages ? kv.last_page_tokens[task.row] : kv.page_tokens) - skip;
     const auto* keys =
         reinterpret_cast<const T*>(KeyPage(kv, kv.page_ids[row_begin + page], kv.head0[task.row] + task.head));
-    DotRows(cut, keys + skip * dim, n, packed, heads, scores, stride, nullptr);
+    DotRows(cut, keys + skip * cut.stride, n, packed, heads, scores, stride, nullptr);
     const int64_t padded = std::max<int64_t>(kN, (n + kN - 1) / kN * kN);
     for (int h = 0; h < heads; ++h) {
       float* const of_head = scores + h * stride;
@@ -97,6 +97,8 @@ void RunPageScores(const PageScoresArgs& args, const PageScoresTask& task, Works
   auto* packed = static_cast<float*>(workspace.PerThread(thread, (q + scores) * sizeof(float)));
   if (args.kv.dtype == DType::kF16) {
     ScorePages<f16_t>(args, task, packed, packed + q);
+  } else if (args.kv.dtype == DType::kQ8) {
+    ScorePages<q8_t>(args, task, packed, packed + q);
   } else {
     ScorePages<float>(args, task, packed, packed + q);
   }

@@ -53,7 +53,7 @@ inline int64_t PagesPerPartition(const PagedKv& kv) { return std::max<int64_t>(1
 // Writes the runs of pages [from, to) of a row's list and returns their number. A run never crosses a page.
 inline int64_t CollectRuns(const PagedKv& kv, int32_t row, int32_t head, int64_t from, int64_t to, int64_t run_tokens,
                            KvRun* runs) {
-  const int64_t k_row = kv.head_dim_k * DTypeBytes(kv.dtype), v_row = kv.head_dim_v * DTypeBytes(kv.dtype);
+  const int64_t k_row = KeyRowBytes(kv), v_row = ValueRowBytes(kv);
   int64_t n_runs = 0;
   for (int64_t i = from; i < to; ++i) {
     const bool first = i == kv.page_begin[row], last = i + 1 == kv.page_begin[row + 1];
@@ -85,7 +85,7 @@ struct PagedScratch {
 };
 
 inline int64_t RunTokens(const PagedKv& kv) {
-  const int64_t row_bytes = std::max(kv.head_dim_k, kv.head_dim_v) * DTypeBytes(kv.dtype);
+  const int64_t row_bytes = std::max(KeyRowBytes(kv), ValueRowBytes(kv));
   return std::max<int64_t>(4, kMaxRunBytes / row_bytes / 4 * 4);
 }
 
@@ -135,7 +135,7 @@ template <typename T>
 void AttendPartition(const PagedAttentionArgs& args, const PagedTask& task, const PagedScratch& s, float* partial) {
   const PagedKv& kv = args.kv;
   const int heads = args.q_heads_per_kv_head;
-  const RowCut k_cut(kv.head_dim_k), v_cut(kv.head_dim_v);
+  const RowCut k_cut(kv.head_dim_k, RowStride<T>(kv.head_dim_k)), v_cut(kv.head_dim_v, RowStride<T>(kv.head_dim_v));
   const int64_t begin = kv.page_begin[task.row] + task.part * PagesPerPartition(kv);
   const int64_t end = std::min(kv.page_begin[task.row + 1], begin + PagesPerPartition(kv));
   const int64_t n_runs = CollectRuns(kv, task.row, task.head, begin, end, RunTokens(kv), s.runs);
@@ -215,6 +215,8 @@ void RunPagedTask(const PagedJob& job, int64_t index, int thread) {
   const PagedScratch scratch = MakePagedScratch(args, *job.workspace, thread);
   if (args.kv.dtype == DType::kF16) {
     AttendPartition<f16_t>(args, task, scratch, partial);
+  } else if (args.kv.dtype == DType::kQ8) {
+    AttendPartition<q8_t>(args, task, scratch, partial);
   } else {
     AttendPartition<float>(args, task, scratch, partial);
   }

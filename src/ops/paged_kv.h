@@ -14,19 +14,14 @@
 #include <cstdint>
 
 #include "base/dtype.h"
-
-#if defined(__CUDACC__)
-#define ARKVALE_HOST_DEVICE __host__ __device__
-#else
-#define ARKVALE_HOST_DEVICE
-#endif
+#include "base/host_device.h"
 
 namespace arkvale {
 
 struct PagedKv {
   const std::byte* k_base = nullptr;
   const std::byte* v_base = nullptr;
-  DType dtype = DType::kF16;
+  DType dtype = DType::kF16;  // f16, f32, or q8_0 (base/dtype.h), whose head dims are multiples of 32
   int32_t block_tokens = 64;
   int32_t page_tokens = 64;
   int32_t heads_per_block = 1;
@@ -45,18 +40,22 @@ struct PagedKv {
                                               // windows), or null for none
 };
 
-// First element of token 0 of a page for one kv head (head counts inside the block).
+// From a token's K or V of one head to the next token's.
+ARKVALE_HOST_DEVICE inline int64_t KeyRowBytes(const PagedKv& kv) { return DTypeRowBytes(kv.dtype, kv.head_dim_k); }
+ARKVALE_HOST_DEVICE inline int64_t ValueRowBytes(const PagedKv& kv) { return DTypeRowBytes(kv.dtype, kv.head_dim_v); }
+
+// First byte of token 0 of a page for one kv head (head counts inside the block).
 ARKVALE_HOST_DEVICE inline const std::byte* KeyPage(const PagedKv& kv, int32_t page_id, int32_t head) {
   const int32_t parts = kv.block_tokens / kv.page_tokens;
   const int64_t block = page_id / parts, part = page_id % parts;
   const int64_t token = (block * kv.heads_per_block + head) * kv.block_tokens + part * kv.page_tokens;
-  return kv.k_base + token * kv.head_dim_k * static_cast<int64_t>(DTypeBytes(kv.dtype));
+  return kv.k_base + token * KeyRowBytes(kv);
 }
 ARKVALE_HOST_DEVICE inline const std::byte* ValuePage(const PagedKv& kv, int32_t page_id, int32_t head) {
   const int32_t parts = kv.block_tokens / kv.page_tokens;
   const int64_t block = page_id / parts, part = page_id % parts;
   const int64_t token = (block * kv.heads_per_block + head) * kv.block_tokens + part * kv.page_tokens;
-  return kv.v_base + token * kv.head_dim_v * static_cast<int64_t>(DTypeBytes(kv.dtype));
+  return kv.v_base + token * ValueRowBytes(kv);
 }
 
 }  // namespace arkvale

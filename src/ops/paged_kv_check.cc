@@ -1,5 +1,6 @@
 #include "ops/paged_kv_check.h"
 
+#include <algorithm>
 #include <string>
 
 namespace arkvale {
@@ -8,11 +9,19 @@ namespace {
 Status Wrong(const char* op, const std::string& what) { return InvalidArgument(std::string(op) + ": " + what); }
 
 Status CheckShape(const char* op, const PagedKv& kv) {
-  if (kv.dtype != DType::kF16 && kv.dtype != DType::kF32) {
-    return Wrong(op, "KV of type " + std::string(DTypeName(kv.dtype)) + " not supported: f16 or f32");
+  if (kv.dtype != DType::kF16 && kv.dtype != DType::kF32 && kv.dtype != DType::kQ8) {
+    return Wrong(op, "KV of type " + std::string(DTypeName(kv.dtype)) + " not supported: f16, f32 or q8_0");
   }
   if (kv.head_dim_k < 1 || kv.head_dim_v < 1) {
     return Wrong(op, "head dims " + std::to_string(kv.head_dim_k) + ", " + std::to_string(kv.head_dim_v) + " < 1");
+  }
+  if (kv.dtype == DType::kQ8 && (kv.head_dim_k % kQ8Block != 0 || kv.head_dim_v % kQ8Block != 0)) {
+    return Wrong(op, "KV of type q8_0 with head dims " + std::to_string(kv.head_dim_k) + ", " +
+                         std::to_string(kv.head_dim_v) + ": they must be multiples of " + std::to_string(kQ8Block));
+  }
+  if (kv.dtype == DType::kQ8 && std::max(kv.head_dim_k, kv.head_dim_v) > kQ8MaxRow) {
+    return Wrong(op, "KV of type q8_0 with head dims " + std::to_string(kv.head_dim_k) + ", " +
+                         std::to_string(kv.head_dim_v) + " > " + std::to_string(kQ8MaxRow));
   }
   if (kv.page_tokens < 1 || kv.block_tokens < 1 || kv.block_tokens % kv.page_tokens != 0) {
     return Wrong(op, "page of " + std::to_string(kv.page_tokens) + " tokens does not divide a block of " +

@@ -55,8 +55,8 @@ int64_t CollectUnit(const PagedKv& kv, int32_t row, int32_t head, int64_t i, con
     const auto* v = reinterpret_cast<const T*>(ValuePage(kv, kv.page_ids[i], kv.head0[row] + head));
     const int64_t column = kv.page_positions[i] - unit.position;
     for (int64_t t = from; t < to; ++t) {
-      unit.k[column + t] = k + t * kv.head_dim_k;
-      unit.v[column + t] = v + t * kv.head_dim_v;
+      unit.k[column + t] = k + t * RowStride<T>(kv.head_dim_k);
+      unit.v[column + t] = v + t * RowStride<T>(kv.head_dim_v);
       unit.listed |= uint64_t{1} << (column + t);
     }
   }
@@ -223,6 +223,8 @@ void RunPrefillTask(const PrefillAttentionArgs& args, const PrefillTask& task, W
   const PrefillTile tile = MakeTile(args.kv, task.n * args.q_heads_per_kv_head, workspace, thread);
   if (args.kv.dtype == DType::kF16) {
     RunTile<f16_t>(args, task, tile);
+  } else if (args.kv.dtype == DType::kQ8) {
+    RunTile<q8_t>(args, task, tile);
   } else {
     RunTile<float>(args, task, tile);
   }

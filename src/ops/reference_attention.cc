@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "base/f16.h"
@@ -9,9 +10,15 @@
 namespace arkvale::reference {
 namespace {
 
-double Element(const std::byte* base, DType dtype, int64_t i) {
-  if (dtype == DType::kF16) return F16ToF32(reinterpret_cast<const f16_t*>(base)[i]);
-  return reinterpret_cast<const float*>(base)[i];
+// Element i of a row of n.
+double Element(const std::byte* row, DType dtype, int64_t n, int64_t i) {
+  if (dtype == DType::kQ8) {
+    f16_t scale = 0;
+    std::memcpy(&scale, row + n + i / kQ8Block * static_cast<int64_t>(sizeof(scale)), sizeof(scale));
+    return double{F16ToF32(scale)} * static_cast<int8_t>(row[i]);
+  }
+  if (dtype == DType::kF16) return F16ToF32(reinterpret_cast<const f16_t*>(row)[i]);
+  return reinterpret_cast<const float*>(row)[i];
 }
 
 struct Token {
@@ -20,7 +27,6 @@ struct Token {
 
 std::vector<Token> ListTokens(const PagedKv& kv, int32_t row, int32_t head, int64_t from, int64_t to) {
   std::vector<Token> tokens;
-  const int64_t bytes = static_cast<int64_t>(DTypeBytes(kv.dtype));
   for (int64_t i = kv.page_begin[row]; i < kv.page_begin[row + 1]; ++i) {
     const bool first = i == kv.page_begin[row], last = i + 1 == kv.page_begin[row + 1];
     const int32_t begin = first && kv.first_page_skip != nullptr ? kv.first_page_skip[row] : 0;
@@ -30,7 +36,7 @@ std::vector<Token> ListTokens(const PagedKv& kv, int32_t row, int32_t head, int6
     for (int32_t t = begin; t < end; ++t) {
       const int64_t position = kv.page_positions == nullptr ? 0 : kv.page_positions[i] + t;
       if (position < from || position > to) continue;
-      tokens.push_back({k + t * kv.head_dim_k * bytes, v + t * kv.head_dim_v * bytes});
+      tokens.push_back({k + t * KeyRowBytes(kv), v + t * ValueRowBytes(kv)});
     }
   }
   return tokens;
@@ -46,7 +52,7 @@ Attended Attend(const PagedKv& kv, int32_t row, int32_t head, const float* q, do
   std::vector<double> scores;
   for (const Token& token : tokens) {
     double dot = 0;
-    for (int32_t t = 0; t < kv.head_dim_k; ++t) dot += double{q[t]} * Element(token.k, kv.dtype, t);
+    for (int32_t t = 0; t < kv.head_dim_k; ++t) dot += double{q[t]} * Element(token.k, kv.dtype, kv.head_dim_k, t);
     const double score = softcap > 0 ? softcap * std::tanh(scale * dot / softcap) : scale * dot;
     scores.push_back(score);
     result.top = std::max(result.top, std::abs(scale * dot));
@@ -56,7 +62,7 @@ Attended Attend(const PagedKv& kv, int32_t row, int32_t head, const float* q, do
   for (double& s : scores) sum += s = std::exp(s - max);
   for (size_t i = 0; i < tokens.size(); ++i) {
     for (int32_t t = 0; t < kv.head_dim_v; ++t) {
-      const double v = Element(tokens[i].v, kv.dtype, t);
+      const double v = Element(tokens[i].v, kv.dtype, kv.head_dim_v, t);
       result.out[t] += scores[i] / sum * v;
       result.largest_value = std::max(result.largest_value, std::abs(v));
     }
@@ -69,7 +75,7 @@ double LargestDot(const PagedKv& kv, int32_t row, int32_t head, const float* q, 
   double largest = -std::numeric_limits<double>::infinity();
   for (const Token& token : ListTokens(kv, row, head, from, to)) {
     double dot = 0;
-    for (int32_t t = 0; t < kv.head_dim_k; ++t) dot += double{q[t]} * Element(token.k, kv.dtype, t);
+    for (int32_t t = 0; t < kv.head_dim_k; ++t) dot += double{q[t]} * Element(token.k, kv.dtype, kv.head_dim_k, t);
     largest = std::max(largest, dot);
   }
   return largest;

@@ -1,9 +1,5 @@
-// SIMD kernels over rows of f16, f32 or int8: dot products of rows with a few queries, and weighted sums of rows. Paged
-// attention and digest scores are made of them. Compiled once per target (Highway's foreach_target).
-//
-// A row of `length` elements is read as whole vectors; when the length is no multiple of the vector, the last vector
-// ends at the row's end and overlaps the one before it. So nothing outside the row is ever read. Only a row shorter
-// than one vector goes through a copy.
+// SIMD kernels over rows: dot products of rows with a few queries, and weighted sums of rows. Paged attention and
+// digest scores are made of them. Compiled once per target. How rows are read: row_loads_inl.h.
 
 #if defined(ARKVALE_OPS_ROW_KERNELS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef ARKVALE_OPS_ROW_KERNELS_INL_H_
@@ -12,100 +8,12 @@
 #define ARKVALE_OPS_ROW_KERNELS_INL_H_
 #endif
 
-#include <algorithm>
-#include <cstdint>
-#include <cstring>
-
-#include "base/dtype.h"
-#include "hwy/cache_control.h"
-#include "hwy/highway.h"
+#include "ops/row_kernels_q8_inl.h"
+#include "ops/row_loads_inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace arkvale {
 namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-
-using DF = hn::ScalableTag<float>;
-using VF = hn::Vec<DF>;
-constexpr int64_t kN = hn::MaxLanes(DF());  // 1 on targets without SIMD
-static_assert(kN == 1 || kN == 4 || kN == 8 || kN == 16, "fixed vectors of at most 512 bits only");
-
-// Rows in flight in a dot product, and query heads that share their loads: 4 rows x kHeadGroup sums fill one vector.
-// AVX2 thus converts a row twice for four heads; sixteen sums would not fit its registers.
-constexpr int kRowBlock = 4;
-constexpr int kHeadGroup = kN >= 8 ? kN / 4 : 1;
-
-// Where the vectors of a row start. Rows lie `row_stride` elements apart.
-struct RowCut {
-  explicit RowCut(int64_t row_length) : RowCut(row_length, row_length) {}
-  RowCut(int64_t row_length, int64_t row_stride)
-      : length(row_length),
-        stride(row_stride),
-        n_vec((row_length + kN - 1) / kN),
-        last(std::max<int64_t>(0, row_length - kN)) {}
-  int64_t offset(int64_t i) const { return i + 1 < n_vec ? i * kN : last; }
-  int64_t padded() const { return n_vec * kN; }
-  bool is_short() const { return length < kN; }
-
-  int64_t length, stride, n_vec, last;
-};
-
-HWY_INLINE VF LoadRow(const float* p) { return hn::LoadU(DF(), p); }
-HWY_INLINE VF LoadRow(const f16_t* p) {
-  const hn::Rebind<hwy::float16_t, DF> dh;
-  return hn::PromoteTo(DF(), hn::LoadU(dh, reinterpret_cast<const hwy::float16_t*>(p)));
-}
-HWY_INLINE VF LoadRow(const int8_t* p) {
-  const hn::Rebind<int8_t, DF> di8;
-  return hn::ConvertTo(DF(), hn::PromoteTo(hn::Rebind<int32_t, DF>(), hn::LoadU(di8, p)));
-}
-template <typename T>
-HWY_INLINE VF LoadShortRow(const T* p, int64_t length) {
-  HWY_ALIGN T copy[kN] = {};
-  std::memcpy(copy, p, length * sizeof(T));
-  return LoadRow(copy);
-}
-template <bool kShort, typename T>
-HWY_INLINE VF LoadPart(const T* row, int64_t offset, int64_t length) {
-  if constexpr (kShort) return LoadShortRow(row, length);
-  return LoadRow(row + offset);
-}
-
-// Lays `src` out in vectors as RowCut reads rows, times `scale`; lanes that another vector covers are 0.
-inline void PackRow(const RowCut& cut, const float* src, float scale, float* packed) {
-  std::fill(packed, packed + cut.padded(), 0.0f);
-  const int64_t whole = cut.length / kN * kN;
-  for (int64_t t = 0; t < whole; ++t) packed[t] = scale * src[t];
-  for (int64_t t = whole; t < cut.length; ++t) packed[whole + t - cut.last] = scale * src[t];
-}
-
-#if HWY_TARGET != HWY_SCALAR
-// One vector whose 128-bit block h holds four partial sums of head h's lanes.
-template <int kHeads>
-HWY_INLINE VF FoldHeads(const VF* acc) {
-  const DF d;
-  if constexpr (kN == 16) {
-    const VF h0 = acc[0], h1 = acc[kHeads > 1 ? 1 : 0], h2 = acc[kHeads > 2 ? 2 : 0],
-             h3 = acc[kHeads > 3 ? 3 : kHeads > 1];
-    const VF x = hn::Add(hn::ConcatUpperLower(d, h2, h0), hn::ConcatLowerUpper(d, h2, h0));  // h0 h0 h2 h2
-    const VF y = hn::Add(hn::ConcatUpperLower(d, h3, h1), hn::ConcatLowerUpper(d, h3, h1));  // h1 h1 h3 h3
-    return hn::Add(hn::OddEvenBlocks(y, x), hn::SwapAdjacentBlocks(hn::OddEvenBlocks(x, y)));
-  } else if constexpr (kN == 8) {
-    const VF h0 = acc[0], h1 = acc[kHeads > 1 ? 1 : 0];
-    return hn::Add(hn::ConcatUpperLower(d, h1, h0), hn::ConcatLowerUpper(d, h1, h0));
-  } else {
-    return acc[0];
-  }
-}
-
-// Block h of the result: the sums of block h of a, b, c, e.
-HWY_INLINE VF SumBlocks(VF a, VF b, VF c, VF e) {
-  const DF d;
-  const VF u = hn::Add(hn::InterleaveLower(d, a, c), hn::InterleaveUpper(d, a, c));
-  const VF v = hn::Add(hn::InterleaveLower(d, b, e), hn::InterleaveUpper(d, b, e));
-  return hn::Add(hn::InterleaveLower(d, u, v), hn::InterleaveUpper(d, u, v));
-}
-#endif  // not HWY_SCALAR
 
 // sums[4 * h + r] = row[r] . (packed query h).
 template <int kHeads, bool kShort, typename T>
@@ -131,21 +39,9 @@ HWY_INLINE void DotBlock(const RowCut& cut, const T* const row[kRowBlock], const
       acc[3][h] = hn::MulAdd(k3, qv, acc[3][h]);
     }
   }
-#if HWY_TARGET == HWY_SCALAR
-  for (int r = 0; r < kRowBlock; ++r) hn::Store(acc[r][0], d, sums + r);
-#else
-  hn::Store(SumBlocks(FoldHeads<kHeads>(acc[0]), FoldHeads<kHeads>(acc[1]), FoldHeads<kHeads>(acc[2]),
-                      FoldHeads<kHeads>(acc[3])),
-            d, sums);
-#endif
+  StoreSums(FoldHeads<kHeads>(acc[0]), FoldHeads<kHeads>(acc[1]), FoldHeads<kHeads>(acc[2]), FoldHeads<kHeads>(acc[3]),
+            sums);
 }
-
-// `next` (or null) is memory of the same size that is needed soon: each block of rows asks for its share of it.
-HWY_INLINE void PrefetchShare(const std::byte* next, int64_t from_bytes, int64_t n_bytes) {
-  if (next == nullptr) return;
-  for (int64_t at = from_bytes; at < from_bytes + n_bytes; at += 64) hwy::Prefetch(next + at);
-}
-
 template <int kHeads, bool kShort, typename T>
 void DotRowsOfGroup(const RowCut& cut, const T* rows, int64_t n_rows, const float* q, float* out, int64_t out_stride,
                     const std::byte* next) {
@@ -165,7 +61,6 @@ void DotRowsOfGroup(const RowCut& cut, const T* rows, int64_t n_rows, const floa
     }
   }
 }
-
 template <bool kShort, typename T>
 void DotRowsOf(const RowCut& cut, const T* rows, int64_t n_rows, const float* q, int n_heads, float* out,
                int64_t out_stride, const std::byte* next) {
@@ -224,7 +119,6 @@ HWY_INLINE void SumTile(const RowCut& cut, int64_t first, const T* rows, int64_t
     for (int v = 0; v < kVecs; ++v) hn::StoreU(sum[h][v], d, acc + h * cut.padded() + (first + v) * kN);
   }
 }
-
 template <int kHeads, bool kShort, typename T>
 void SumRowsOfGroup(const RowCut& cut, const T* rows, int64_t n_rows, const float* w, int64_t w_stride, float* acc,
                     const std::byte* next) {
@@ -268,13 +162,6 @@ void SumRows(const RowCut& cut, const T* rows, int64_t n_rows, const float* w, i
   } else {
     SumRowsOf<false>(cut, rows, n_rows, w, w_stride, n_heads, acc, next);
   }
-}
-
-// dst[0..length) = factor * src, src in RowCut's layout.
-inline void UnpackRow(const RowCut& cut, const float* src, float factor, float* dst) {
-  const int64_t whole = cut.length / kN * kN;
-  for (int64_t t = 0; t < whole; ++t) dst[t] = factor * src[t];
-  for (int64_t t = whole; t < cut.length; ++t) dst[t] = factor * src[whole + t - cut.last];
 }
 
 }  // namespace HWY_NAMESPACE

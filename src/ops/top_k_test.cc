@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "base/rng.h"
+#include "ops/test_util.h"
 
 namespace arkvale {
 namespace {
@@ -77,6 +78,72 @@ TEST(TopK, RanksBeforeIsStrict) {
   EXPECT_TRUE(RanksBefore(-kInf, 0, NAN, 1));
   EXPECT_FALSE(RanksBefore(NAN, 1, -kInf, 0));
 }
+
+TEST(TopK, KeysAreTheOrderRule) {
+  const float values[] = {-kInf, NAN, -3e38f, -1, -1e-40f, -0.0f, 0, 1e-40f, 1, 2, kInf};
+  for (const float a : values) {
+    for (const float b : values) {
+      for (const int32_t ib : {0, 7, 0x7fffffff}) {
+        EXPECT_EQ(RankKey(a, false, 7) > RankKey(b, false, ib), RanksBefore(a, 7, b, ib)) << a << " " << b;
+        EXPECT_GT(RankKey(a, true, 7), RankKey(b, false, ib));
+        EXPECT_EQ(RankedIndex(RankKey(b, true, ib)), ib);
+      }
+    }
+  }
+}
+
+class TopKTest : public test::EveryTarget {};
+
+// Scores of all magnitudes, crowds of equal ones, infinities and NaN.
+std::vector<float> Scores(Rng& rng, int64_t n, int kind) {
+  std::vector<float> scores(n);
+  for (float& x : scores) {
+    if (kind == 0) x = rng.Uniform(-40, 40);
+    if (kind == 1) x = static_cast<float>(rng.Below(3)) - 1;
+    if (kind == 2) x = std::ldexp(rng.Uniform(-1, 1), static_cast<int>(rng.Below(250)) - 125);
+    if (kind == 3) x = rng.Below(3) == 0 ? NAN : rng.Below(2) == 0 ? -kInf : rng.Uniform(-1, 1);
+    if (kind == 4) x = rng.Below(4) == 0 ? kInf : -0.0f;
+    if (kind == 5) x = -7;
+  }
+  return scores;
+}
+
+TEST_P(TopKTest, MatchesStableSort) {
+  Rng rng("top-k");
+  std::vector<int32_t> out;
+  TopKScratch scratch;
+  for (const int64_t n : {1, 15, 16, 17, 33, 250, 1029}) {
+    for (const int64_t k : {1, 2, 13, 28, 64, 65, 200}) {
+      for (int kind = 0; kind < 6; ++kind) {
+        const std::vector<float> scores = Scores(rng, n, kind);
+        TopK(scores, k, out, scratch);
+        EXPECT_EQ(out, Naive(scores, k)) << "n " << n << " k " << k << " kind " << kind;
+      }
+    }
+  }
+}
+
+TEST_P(TopKTest, ListedOnesRankFirst) {
+  Rng rng("top-k/listed");
+  std::vector<int32_t> out;
+  TopKScratch scratch;
+  for (const int64_t n : {1, 16, 70, 500}) {
+    for (const int64_t k : {0, 1, 9, 100}) {
+      for (const uint64_t share : {1, 2, 30}) {
+        const std::vector<float> scores = Scores(rng, n, static_cast<int>(rng.Below(4)));
+        std::vector<uint8_t> listed(n);
+        for (uint8_t& x : listed) x = rng.Below(share) == 0 ? 1 : 0;
+        std::vector<int32_t> want = Naive(scores, n);
+        std::stable_partition(want.begin(), want.end(), [&](int32_t i) { return listed[i] != 0; });
+        want.resize(std::min(n, k));
+        TopK(scores, listed, k, out, scratch);
+        EXPECT_EQ(out, want) << "n " << n << " k " << k << " one of " << share;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Simd, TopKTest, test::EveryTarget::Values(), test::EveryTarget::Name);
 
 }  // namespace
 }  // namespace arkvale
