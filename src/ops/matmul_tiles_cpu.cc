@@ -20,10 +20,12 @@
 
 #include <algorithm>
 
+#include "ggml.h"
 #include "ops/dequantise.h"
 #include "ops/dequantise_inl.h"
 #include "ops/dequantise_packed_inl.h"
 #include "ops/packed_weight.h"
+#include "ops/transpose_inl.h"
 
 #ifndef ARKVALE_OPS_MATMUL_TILES_TYPES_
 #define ARKVALE_OPS_MATMUL_TILES_TYPES_
@@ -32,6 +34,10 @@ namespace arkvale::cpu {
 constexpr int64_t kStripRows = 48;   // output features per task: packed groups and a multiple of every register block
 constexpr int64_t kMaxTokens = 512;  // tokens per pass: their sums, and their inputs of one tile, stay in L2
 static_assert(kStripRows % kPackedRows == 0);
+
+constexpr bool IsPlainFloat(int32_t ggml_type) {
+  return ggml_type == GGML_TYPE_F32 || ggml_type == GGML_TYPE_F16 || ggml_type == GGML_TYPE_BF16;
+}
 
 // One pass: up to kMaxTokens rows of x against every target.
 struct TilesJob {
@@ -65,26 +71,27 @@ constexpr int64_t kVectors = 2, kTokens = 6;
 constexpr int64_t kVectors = 3, kTokens = 8;
 #endif
 
-int64_t Lanes() { return static_cast<int64_t>(hn::Lanes(hn::CappedTag<float, kPackedRows>())); }
+constexpr int64_t kLanes = hn::MaxLanes(LaneFloat());
+static_assert(kTileDepth % kLanes == 0 && kPackedRows % kLanes == 0);
 
-// Rows of the tile's source that are dequantised at once before they are transposed into it; not a power of two apart.
-constexpr int64_t kSourceRows = 4, kSourceStride = kTileDepth + 16;
+// Floats from one to the next of the rows that are dequantised before they are transposed; no power of two.
+constexpr int64_t kSourceStride = kTileDepth + 16;
 
-// dst[c * kStripRows + r] = src[r * kSourceStride + c] for a 4 x 4 block.
-HWY_INLINE void Transpose4x4(const float* HWY_RESTRICT src, float* HWY_RESTRICT dst) {
-#if HWY_TARGET == HWY_SCALAR
-  for (int i = 0; i < 16; ++i) dst[i / 4 * kStripRows + i % 4] = src[i % 4 * kSourceStride + i / 4];
-#else
-  const hn::CappedTag<float, 4> d;
-  const auto a = hn::LoadU(d, src), b = hn::LoadU(d, src + kSourceStride);
-  const auto c = hn::LoadU(d, src + 2 * kSourceStride), e = hn::LoadU(d, src + 3 * kSourceStride);
-  const auto ab0 = hn::InterleaveLower(d, a, b), ab1 = hn::InterleaveUpper(d, a, b);
-  const auto ce0 = hn::InterleaveLower(d, c, e), ce1 = hn::InterleaveUpper(d, c, e);
-  hn::StoreU(hn::ConcatLowerLower(d, ce0, ab0), d, dst);
-  hn::StoreU(hn::ConcatUpperUpper(d, ce0, ab0), d, dst + kStripRows);
-  hn::StoreU(hn::ConcatLowerLower(d, ce1, ab1), d, dst + 2 * kStripRows);
-  hn::StoreU(hn::ConcatUpperUpper(d, ce1, ab1), d, dst + 3 * kStripRows);
-#endif
+HWY_INLINE LaneFloatV LoadFloats(const float* p) { return hn::LoadU(LaneFloat(), p); }
+template <typename T>  // f16 or bf16
+HWY_INLINE LaneFloatV LoadFloats(const T* p) {
+  return hn::PromoteTo(LaneFloat(), hn::LoadU(hn::Rebind<T, LaneFloat>(), p));
+}
+
+// tile[k, i] = element k of row i for k < depth; anything from there up to whole vectors of k, which rows must hold.
+template <typename T>
+void TransposeRows(const void* const rows[kLanes], int64_t depth, float* tile) {
+  for (int64_t k = 0; k < depth; k += kLanes) {
+    LaneFloatV block[kLanes];
+    for (int64_t i = 0; i < kLanes; ++i) block[i] = LoadFloats(static_cast<const T*>(rows[i]) + k);
+    arkvale::HWY_NAMESPACE::Transpose(LaneFloat(), block);
+    for (int64_t i = 0; i < kLanes; ++i) hn::Store(block[i], LaneFloat(), tile + (k + i) * kStripRows);
+  }
 }
 
 // tile[k, f] = weight of input k0 + k and feature feature0 + f; zeros from n_features on, up to whole vectors.
@@ -99,21 +106,30 @@ void FillTile(const WeightView& w, int64_t feature0, int64_t n_features, int64_t
     }
     return;
   }
-  const int64_t lanes = Lanes(), n_padded = (n_features + lanes - 1) / lanes * lanes;
   const int64_t skip = TypeRowBytes(w.ggml_type, k0);
-  for (int64_t f = 0; f < n_padded; f += kSourceRows) {
-    for (int64_t i = 0; i < kSourceRows; ++i) {
+  // Plain floats are transposed from where they lie, unless whole vectors would reach behind the row. ggml converts f16
+  // one by one: 16 tokens took five times as long.
+  const bool in_place = IsPlainFloat(w.ggml_type) && depth % kLanes == 0;
+  const int32_t type = in_place ? w.ggml_type : GGML_TYPE_F32;
+  for (int64_t f = 0; f < n_features; f += kLanes) {
+    const void* from[kLanes];
+    for (int64_t i = 0; i < kLanes; ++i) {
       float* to = source + i * kSourceStride;
-      if (f + i < n_features) {
-        DequantiseTileRow(w.ggml_type, rows + (f + i) * w.row_bytes + skip, to, depth);
+      from[i] = to;
+      if (f + i >= n_features) {
+        std::fill_n(to, depth, 0.0f);  // zeros of any type
+      } else if (in_place) {
+        from[i] = rows + (f + i) * w.row_bytes + skip;
       } else {
-        std::fill_n(to, depth, 0.0f);
+        DequantiseTileRow(w.ggml_type, rows + (f + i) * w.row_bytes + skip, to, depth);
       }
     }
-    int64_t k = 0;
-    for (; k + 4 <= depth; k += 4) Transpose4x4(source + k, tile + k * kStripRows + f);
-    for (; k < depth; ++k) {
-      for (int64_t i = 0; i < kSourceRows; ++i) tile[k * kStripRows + f + i] = source[i * kSourceStride + k];
+    if (type == GGML_TYPE_F32) {
+      TransposeRows<float>(from, depth, tile + f);
+    } else if (type == GGML_TYPE_F16) {
+      TransposeRows<hwy::float16_t>(from, depth, tile + f);
+    } else {
+      TransposeRows<hwy::bfloat16_t>(from, depth, tile + f);
     }
   }
 }
@@ -122,7 +138,6 @@ void FillTile(const WeightView& w, int64_t feature0, int64_t n_features, int64_t
 template <int kCols, int kRows>
 HWY_INLINE void MicroKernel(const TileBlock& block) {
   const hn::CappedTag<float, kPackedRows> d;
-  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   const float* HWY_RESTRICT tile = block.tile;
   const float* HWY_RESTRICT x = block.x;
   float* HWY_RESTRICT sums = block.sums;
@@ -133,13 +148,13 @@ HWY_INLINE void MicroKernel(const TileBlock& block) {
   for (int64_t t = 0; t < kRows; ++t) {
 #pragma GCC unroll 3
     for (int64_t v = 0; v < kCols; ++v) {
-      acc[t][v] = first ? hn::Zero(d) : hn::Load(d, sums + t * kStripRows + v * lanes);
+      acc[t][v] = first ? hn::Zero(d) : hn::Load(d, sums + t * kStripRows + v * kLanes);
     }
   }
   for (int64_t k = 0; k < depth; ++k) {
     hn::Vec<decltype(d)> weights[kCols];
 #pragma GCC unroll 3
-    for (int64_t v = 0; v < kCols; ++v) weights[v] = hn::Load(d, tile + k * kStripRows + v * lanes);
+    for (int64_t v = 0; v < kCols; ++v) weights[v] = hn::Load(d, tile + k * kStripRows + v * kLanes);
 #pragma GCC unroll 8
     for (int64_t t = 0; t < kRows; ++t) {
       const auto input = hn::Set(d, x[t * x_stride + k]);
@@ -150,7 +165,7 @@ HWY_INLINE void MicroKernel(const TileBlock& block) {
 #pragma GCC unroll 8
   for (int64_t t = 0; t < kRows; ++t) {
 #pragma GCC unroll 3
-    for (int64_t v = 0; v < kCols; ++v) hn::Store(acc[t][v], d, sums + t * kStripRows + v * lanes);
+    for (int64_t v = 0; v < kCols; ++v) hn::Store(acc[t][v], d, sums + t * kStripRows + v * kLanes);
   }
 }
 
@@ -183,12 +198,11 @@ int64_t RunBlock(const TileBlock& block, int64_t n_vectors, int64_t n_tokens) {
 void StoreSums(const MatmulTarget& target, int64_t feature0, int64_t n, int64_t row0, int64_t n_tokens,
                const float* sums) {
   const hn::CappedTag<float, kPackedRows> d;
-  const int64_t lanes = Lanes();
   const float* bias = target.bias == nullptr ? nullptr : target.bias + feature0;
   for (int64_t t = 0; t < n_tokens; ++t, sums += kStripRows) {
     float* out = target.out.row(row0 + t) + feature0;
     int64_t f = 0;
-    for (; f + lanes <= n; f += lanes) {
+    for (; f + kLanes <= n; f += kLanes) {
       auto sum = hn::Load(d, sums + f);
       if (bias != nullptr) sum = hn::Add(sum, hn::LoadU(d, bias + f));
       if (target.add) sum = hn::Add(hn::LoadU(d, out + f), sum);
@@ -204,8 +218,8 @@ void StoreSums(const MatmulTarget& target, int64_t feature0, int64_t n, int64_t 
 // Features [feature0, feature0 + kStripRows) of one target for all tokens of the pass.
 void RunStrip(const TilesJob& job, const MatmulTarget& target, int64_t feature0, int thread) {
   const WeightView& w = target.weight;
-  const int64_t lanes = Lanes(), n_features = std::min(kStripRows, w.rows - feature0), n_tokens = job.x.rows;
-  constexpr int64_t kTileFloats = kTileDepth * kStripRows, kSourceFloats = kSourceRows * kSourceStride;
+  const int64_t n_features = std::min(kStripRows, w.rows - feature0), n_tokens = job.x.rows;
+  constexpr int64_t kTileFloats = kTileDepth * kStripRows, kSourceFloats = kPackedRows * kSourceStride;
   auto* tile = static_cast<float*>(job.ctx.workspace->PerThread(
       thread, (kTileFloats + kSourceFloats + n_tokens * kStripRows) * static_cast<int64_t>(sizeof(float))));
   float* source = tile + kTileFloats;
@@ -215,8 +229,8 @@ void RunStrip(const TilesJob& job, const MatmulTarget& target, int64_t feature0,
     const int64_t depth = std::min(kTileDepth, w.cols - k0);
     const bool last = k0 + depth == w.cols;
     FillTile(w, feature0, n_features, k0, depth, source, tile);
-    for (int64_t f = 0; f < n_features; f += kVectors * lanes) {
-      const int64_t n = std::min(kVectors * lanes, n_features - f), n_vectors = (n + lanes - 1) / lanes;
+    for (int64_t f = 0; f < n_features; f += kVectors * kLanes) {
+      const int64_t n = std::min(kVectors * kLanes, n_features - f), n_vectors = (n + kLanes - 1) / kLanes;
       for (int64_t t = 0; t < n_tokens;) {
         float* to = sums + t * kStripRows + f;
         const TileBlock block{tile + f, job.x.row(t) + k0, job.x.stride, depth, k0 == 0, to};

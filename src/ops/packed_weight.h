@@ -34,11 +34,12 @@ namespace arkvale {
 int64_t PackedBytes(const WeightView& w);
 
 // Writes groups [begin, end) of `w`, whose PackedBytes are > 0, into `dst`, which holds the whole packed matrix: groups
-// may be packed by several threads. Source bytes are only read.
+// may be packed by several threads. Source bytes are only read. Align `dst` to 64 bytes: every address gives the same
+// bits, but off a multiple of 32 a step with q8_0 takes up to a fifth longer.
 void PackGroups(const WeightView& w, int64_t begin, int64_t end, std::byte* dst);
 int64_t PackedGroups(const WeightView& w);
 
-// The view of the packed form of `w` at `data`.
+// The view of the packed form of `w` at `data`, the `dst` of PackGroups and aligned as that.
 WeightView PackedView(const WeightView& w, const std::byte* data);
 
 }  // namespace arkvale

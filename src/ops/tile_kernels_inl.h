@@ -11,6 +11,7 @@
 #include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
 #include "ops/row_kernels_inl.h"
+#include "ops/transpose_inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace arkvale {
@@ -67,38 +68,6 @@ inline void PanelProduct(int64_t n_rows, int64_t vecs, const float* a, int64_t l
   }
 }
 
-// x[i] (row i) -> x[i] (column i), kN x kN.
-HWY_INLINE void Transpose(VF* x) {
-#if HWY_TARGET != HWY_SCALAR
-  const DF d;
-  for (int64_t g = 0; g < kN; g += 4) {  // 4 x 4 inside each 128-bit block
-    const VF a = hn::InterleaveLower(d, x[g], x[g + 2]), b = hn::InterleaveUpper(d, x[g], x[g + 2]);
-    const VF c = hn::InterleaveLower(d, x[g + 1], x[g + 3]), e = hn::InterleaveUpper(d, x[g + 1], x[g + 3]);
-    x[g] = hn::InterleaveLower(d, a, c);
-    x[g + 1] = hn::InterleaveUpper(d, a, c);
-    x[g + 2] = hn::InterleaveLower(d, b, e);
-    x[g + 3] = hn::InterleaveUpper(d, b, e);
-  }
-#if HWY_MAX_BYTES == 32
-  for (int i = 0; i < 4; ++i) {
-    const VF a = x[i], b = x[i + 4];
-    x[i] = hn::ConcatLowerLower(d, b, a);
-    x[i + 4] = hn::ConcatUpperUpper(d, b, a);
-  }
-#elif HWY_MAX_BYTES == 64
-  for (int i = 0; i < 4; ++i) {  // blocks of a, b, c, e become a 4 x 4 transpose of blocks
-    const VF a = x[i], b = x[i + 4], c = x[i + 8], e = x[i + 12];
-    const VF a_c0 = hn::ConcatLowerLower(d, c, a), a_c1 = hn::ConcatUpperUpper(d, c, a);
-    const VF b_e0 = hn::ConcatLowerLower(d, e, b), b_e1 = hn::ConcatUpperUpper(d, e, b);
-    x[i] = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(b_e0), a_c0);
-    x[i + 4] = hn::OddEvenBlocks(b_e0, hn::SwapAdjacentBlocks(a_c0));
-    x[i + 8] = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(b_e1), a_c1);
-    x[i + 12] = hn::OddEvenBlocks(b_e1, hn::SwapAdjacentBlocks(a_c1));
-  }
-#endif
-#endif
-}
-
 // K of a unit as panels [64 / kPanel][d][kPanel] of f32, from 64 rows of d elements.
 template <bool kShort, typename T>
 void TransposeRows(const RowCut& cut, const T* const* rows, float* panels) {
@@ -109,7 +78,7 @@ void TransposeRows(const RowCut& cut, const T* const* rows, float* panels) {
       const int64_t at = cut.offset(i);
       VF x[kN];
       for (int64_t r = 0; r < kN; ++r) x[r] = LoadPart<kShort>(rows[token + r], at, cut.length);
-      Transpose(x);
+      Transpose(df, x);
       const int64_t n = std::min(kN, cut.length - at);
       for (int64_t t = 0; t < n; ++t) hn::StoreU(x[t], df, panel + (at + t) * kPanel);
     }
