@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that building and testing need and that are missing. Needs root or sudo only then.
 #   install_deps.sh          build, demo and tests
-#   install_deps.sh --dev    also clang-format and clang-tidy
+#   install_deps.sh --dev    also clang-format, clang-tidy and Google Benchmark
 #   install_deps.sh --fuzz   also clang, whose libFuzzer the fuzz targets use
 set -euo pipefail
 
@@ -12,7 +12,7 @@ packages=(
   libgtest-dev
 )
 case "${1:-}" in
-  --dev) packages+=(clang-format clang-tidy) ;;
+  --dev) packages+=(clang-format clang-tidy libbenchmark-dev) ;;
   --fuzz) packages+=(clang libclang-rt-dev) ;;
   "") ;;
   *) echo "usage: $0 [--dev|--fuzz]" >&2; exit 2 ;;

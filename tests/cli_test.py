@@ -25,7 +25,7 @@ GENERATE_FIELDS = {
     "tokens": {"prompt", "reused", "question", "generated"},
     "timings": {"load_ms", "ttft_ms", "prefill_ms", "prefill_tokens_per_s", "decode_ms_median", "decode_ms_p95",
                 "decode_tokens_per_s"},
-    "kv": {"policy", "budget_tokens", "page_tokens", "digest", "hot_bytes", "hot_bytes_peak", "digest_bytes",
+    "kv": {"policy", "budget_tokens", "page_tokens", "kv_type", "digest", "hot_bytes", "hot_bytes_peak", "digest_bytes",
            "host_bytes", "disk_bytes", "full_bytes", "recalled_pages", "evicted_pages", "recalled_bytes",
            "recalls_per_step_mean", "selected_pages_mean", "scored_steps", "total_bytes", "audit_recall",
            "audit_mass_recall"},
@@ -33,8 +33,12 @@ GENERATE_FIELDS = {
     "machine": {"cpu", "threads", "cores", "memory_bytes", "compiler", "build_type", "commit"},
 }
 BENCH_FIELDS = {"engine", "policy", "budget_tokens", "depth_tokens", "prompt_tokens", "batch", "kv_total_bytes",
-                "prefill_tokens_per_s", "decode_ms_median", "decode_ms_p95", "breakdown_ms", "kv_hot_bytes",
-                "rss_peak_bytes", "gb_per_s", "samples_ms"}
+                "prefill_tokens_per_s", "decode_ms_median", "decode_ms_p95", "decode_tokens_per_s", "breakdown_ms",
+                "breakdown_cost", "kv_hot_bytes", "rss_peak_bytes", "gb_per_s", "bandwidth_share", "gflop_per_s",
+                "flop_share", "top1_agreement", "samples_ms", "fill", "kv_type"}
+BENCH_MACHINE_FIELDS = GENERATE_FIELDS["machine"] | {
+    "compiler_flags", "governor", "pinned", "load_per_core", "read_gb_per_s", "fma_gflop_per_s", "peer_version",
+    "model", "model_sha256_prefix"}
 # Of every record: what names its cell, what it fed, what its cache held and did.
 EVAL_FIELDS = {"schema", "task", "model", "model_sha256_prefix", "policy", "budget_tokens", "page_tokens", "digest",
                "topk_pages", "kv_group", "sink_pages", "window_pages", "dense_layers", "kv_type", "feed", "seed",
@@ -280,28 +284,107 @@ class Cli(unittest.TestCase):
                          ("gemma3", 15, False))
         self.assertIn("30, all with full attention", run("inspect", SMOLLM2).stdout.decode())
 
-    def test_bench_json(self):
-        result = run("bench", "-m", SMOLLM2, "--text", NOVEL, "--depths", "512", "--prompts", "64", "--budgets", "256",
-                     "--peer", "llama.cpp", "--rounds", "1", "-n", "4", "--json", "--quiet")
+    def bench(self, *args):
+        """The rows and the last line of a bench run on the novel, with its bare policies measured once."""
+        result = run("bench", "-m", SMOLLM2, "--text", NOVEL, "--rounds", "1", "--json", "--quiet", *args)
         self.assertEqual(result.returncode, 0, result.stderr)
         *rows, last = [json.loads(line) for line in result.stdout.splitlines()]
-        self.assertEqual(len(rows), 6)
         for row in rows:
             self.assertLessEqual(BENCH_FIELDS, set(row))
-        self.assertEqual([row["engine"] for row in rows[:3]], ["llama.cpp", "arkvale", "arkvale"])
+        self.assertEqual(set(last), {"ratios", "growth", "machine"})
+        return rows, last
+
+    def test_bench_json(self):
+        rows, last = self.bench("--depths", "512", "--prompts", "64", "--budgets", "256", "--peer", "llama.cpp", "-n",
+                                "4")
+        self.assertEqual([row["engine"] for row in rows], 2 * ["llama.cpp", "arkvale", "arkvale"])
         self.assertEqual(rows[0]["prompt_tokens"], 64)
+        for row in rows[:3]:
+            # 2 * weights * tokens, but for the embedding, and 30 layers of attention: 64 tokens of 106 million weights.
+            self.assertAlmostEqual(row["gflop_per_s"] * row["samples_ms"][0][0] / 1e3, 13.5, delta=0.7)
+            self.assertIsNone(row["decode_ms_median"])
+            self.assertIsInstance(row["rss_peak_bytes"], type(None), "without --memory")
         self.assertEqual([len(row["samples_ms"][0]) for row in rows[3:]], [3, 3, 3])
         self.assertGreaterEqual(rows[4]["top1_agreement"], 0.75)
-        parts = rows[5]["breakdown_ms"]
-        self.assertEqual(set(parts), {"estimate", "select", "recall", "attention", "other"})
-        self.assertEqual(set(last), {"ratios", "machine"})
+        peer, full, arkvale = rows[3:]
+        self.assertIn(peer["flash_attention"], (True, False))
+        self.assertIsNone(peer["breakdown_ms"])
+        for row in (full, arkvale):
+            self.assertEqual(set(row["breakdown_ms"]), {"estimate", "select", "recall", "attention", "other"})
+            step_ms = row["decode_ms_median"] * (1 + row["breakdown_cost"])
+            self.assertAlmostEqual(sum(row["breakdown_ms"].values()), step_ms, delta=0.02 * step_ms)
+            self.assertAlmostEqual(row["decode_tokens_per_s"], 1000 / row["decode_ms_median"], places=6)
+        read = (full["gb_per_s"] * full["decode_ms_median"] - arkvale["gb_per_s"] * arkvale["decode_ms_median"]) * 1e6
+        held = [row["kv_hot_bytes"] + row["digest_bytes"] for row in (full, arkvale)]
+        self.assertAlmostEqual(read, held[0] - held[1], delta=2, msg="they read the same weights")
         self.assertEqual(len(last["ratios"]), 6)
+        machine = last["machine"]
+        self.assertEqual(set(machine), BENCH_MACHINE_FIELDS)
+        self.assertGreater(machine["read_gb_per_s"], 0.1)
+        self.assertGreater(machine["fma_gflop_per_s"], 0.1)
+        self.assertIn("llama.cpp", machine["peer_version"])
+        with open(SMOLLM2, "rb") as f:
+            self.assertEqual(machine["model_sha256_prefix"], hashlib.sha256(f.read()).hexdigest()[:16])
+
+    def test_bench_batch_and_growth(self):
+        rows, last = self.bench("--depths", "192,64,128", "--batch", "2,1", "--budgets", "160", "-n", "3")
+        self.assertEqual([(row["depth_tokens"], row["batch"]) for row in rows[::2]],
+                         [(64, 1), (64, 2), (128, 1), (128, 2), (192, 1), (192, 2)])
+        for one, two in zip(rows[0:2] + rows[4:6], rows[2:4] + rows[6:8]):
+            self.assertEqual(two["kv_hot_bytes"], 2 * one["kv_hot_bytes"])
+            self.assertAlmostEqual(two["decode_tokens_per_s"], 2000 / two["decode_ms_median"], places=6)
+        self.assertEqual([(g["name"], g["batch"]) for g in last["growth"]],
+                         [("arkvale full", 1), ("arkvale 160", 1), ("arkvale full", 2), ("arkvale 160", 2)])
+        self.assertIsNone(last["growth"][0]["crossover_tokens"])
+        self.assertEqual([r["batch"] for r in last["ratios"]], 3 * [1, 2])
+
+    def test_bench_memory(self):
+        rows, _ = self.bench("--depths", "32,1024", "--policies", "full", "--peer", "llama.cpp", "-n", "2", "--memory",
+                             "--threads", "1")
+        for row in rows:
+            self.assertGreater(row["rss_peak_bytes"], os.path.getsize(SMOLLM2) * 0.5)
+        for small, large in zip(rows[:2], rows[2:]):
+            # 992 tokens of 23,040 bytes, less what loading needed for its time.
+            self.assertGreater(large["rss_peak_bytes"] - small["rss_peak_bytes"], 4e6)
+
+    def bench_with_child(self, signal_to_parent, signal_to_child):
+        """Sends one of the two a signal once the process that measures memory runs; exit code and messages."""
+        process = subprocess.Popen([BINARY, "bench", "-m", SMOLLM2, "--text", NOVEL, "--policies", "full", "--rounds",
+                                    "1", "-n", "2", "--depths", "64,2048", "--prompts", "", "--memory", "--quiet"],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        children = []
+        while not children and process.poll() is None:
+            with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as f:
+                children = f.read().split()
+        self.assertEqual(len(children), 1, "the run ended before it was to be ended")
+        os.kill(*((process.pid, signal_to_parent) if signal_to_parent else (int(children[0]), signal_to_child)))
+        message = process.communicate(timeout=TIMEOUT_S)[1].decode()
+        self.assertFalse(os.path.exists(f"/proc/{children[0]}"), "no process stays behind")
+        return process.returncode, [line for line in message.splitlines() if not line.startswith("warning")]
+
+    def test_bench_memory_run_that_is_ended(self):
+        self.assertEqual(self.bench_with_child(signal.SIGINT, None), (130, []))
+        code, message = self.bench_with_child(None, signal.SIGKILL)
+        self.assertEqual((code, len(message)), (4, 1))
+        self.assertIn("signal 9", message[0])
+
+    def test_bench_random_fill(self):
+        rows, _ = self.bench("--depths", "300,600", "--budgets", "160", "--fill", "random", "-n", "3")
+        text, _ = self.bench("--depths", "300,600", "--budgets", "160", "-n", "3")
+        for random_row, text_row in zip(rows, text):
+            self.assertEqual((random_row["fill"], text_row["fill"]), ("random", "text"))
+            for field in ("kv_total_bytes", "kv_hot_bytes", "digest_bytes"):
+                self.assertEqual(random_row[field], text_row[field], field)
 
     def test_bench_usage(self):
         for args, word in [(["--depths", "a"], "--depths"), (["--depths", "9000"], "limit 8192"),
                            (["--depths", "", "--prompts", ""], "nothing to measure"), (["--peer", "x"], "llama.cpp"),
                            (["--rounds", "0"], "--rounds"), (["-n", "1"], "--steps"),
-                           (["--budgets", "100"], "budget 100")]:
+                           (["--budgets", "100"], "budget 100"), (["--batch", "0"], "--batch"),
+                           (["--batch", "999"], "--batch 999"), (["--fill", "zero"], "--fill 'zero'"),
+                           (["--fill", "random", "--peer", "llama.cpp"], "--fill random with --peer"),
+                           (["--memory-run", "0,9,0"], "--memory-run '0,9,0'"),
+                           (["--memory-run", "0,1"], "cell,contender,setting")]:
             with self.subTest(args=args):
                 result = run("bench", "-m", SMOLLM2, "--text", NOVEL, *args)
                 self.assertEqual((result.returncode, result.stdout), (2, b""))

@@ -1,6 +1,7 @@
 #include "engine/session.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
 #include "base/bad_alloc.h"
@@ -77,6 +78,66 @@ Status Session::Step(int32_t id, bool want_logits) {
   ARKVALE_RETURN_IF_ERROR(
       runtime_->transformer().Forward(runtime_->op_context(), runtime_->cache(), {&item, 1}, logits_));
   ids_.push_back(id);
+  return OkStatus();
+}
+
+Status Session::StepTogether(std::span<Session* const> sessions, std::span<const int32_t> ids,
+                             std::vector<float>& logits) {
+  if (sessions.empty() || sessions.size() != ids.size()) {
+    return InvalidArgument("a step of " + std::to_string(sessions.size()) + " sessions with " +
+                           std::to_string(ids.size()) + " tokens: give each one token");
+  }
+  Runtime& runtime = *sessions[0]->runtime_;
+  std::vector<ForwardItem>& items = sessions[0]->together_;
+  ARKVALE_RETURN_IF_ERROR(CatchBadAlloc([&] {
+    items.clear();
+    for (size_t i = 0; i < sessions.size(); ++i)
+      items.push_back({.seq = sessions[i]->seq_, .tokens = ids.subspan(i, 1)});
+    return OkStatus();
+  }));
+  for (Session* session : sessions) {
+    if (session->runtime_ != &runtime) return InvalidArgument("a step of sessions of several runtimes");
+    session->logits_.clear();
+    ARKVALE_RETURN_IF_ERROR(session->ReserveIds(1));
+  }
+  ARKVALE_RETURN_IF_ERROR(runtime.transformer().Forward(runtime.op_context(), runtime.cache(), items, logits));
+  for (size_t i = 0; i < sessions.size(); ++i) sessions[i]->ids_.push_back(ids[i]);
+  return OkStatus();
+}
+
+Status Session::InjectChunk(std::span<const int32_t> ids, const RowSource& source, std::vector<float>& rows) {
+  KvCache& cache = runtime_->cache();
+  const auto n = static_cast<int64_t>(ids.size());
+  const KvBatchItem item{.seq = seq_, .n_new = static_cast<int32_t>(n), .phase = KvPhase::kPrefill};
+  ARKVALE_RETURN_IF_ERROR(cache.Begin({&item, 1}));
+  const auto append = [&](int32_t layer) -> Status {
+    const KvLayerShape& shape = cache.shape().layers[static_cast<size_t>(layer)];
+    const int64_t k_cols = int64_t{shape.n_kv_heads} * shape.head_dim_k;
+    const int64_t v_cols = int64_t{shape.n_kv_heads} * shape.head_dim_v;
+    rows.resize(static_cast<size_t>(n * (k_cols + v_cols)));
+    const MatrixView k{rows.data(), n, k_cols, k_cols}, v{rows.data() + n * k_cols, n, v_cols, v_cols};
+    source(layer, k, v);
+    return cache.Append(layer, k, v);
+  };
+  Status status = OkStatus();
+  for (int32_t layer = 0; status.ok() && layer < cache.shape().n_layers(); ++layer) {
+    status = CatchBadAlloc([&] { return append(layer); });
+  }
+  if (status.ok()) status = cache.Commit();
+  if (!status.ok()) cache.Abort();
+  return status;
+}
+
+Status Session::Inject(std::span<const int32_t> ids, const RowSource& source) {
+  ARKVALE_RETURN_IF_ERROR(ReserveIds(static_cast<int64_t>(ids.size())));
+  std::vector<float> rows;
+  const auto chunk = static_cast<size_t>(runtime_->prefill_chunk());
+  while (!ids.empty()) {
+    const auto now = ids.first(std::min(chunk, ids.size()));
+    ARKVALE_RETURN_IF_ERROR(InjectChunk(now, source, rows));
+    ids_.insert(ids_.end(), now.begin(), now.end());
+    ids = ids.subspan(now.size());
+  }
   return OkStatus();
 }
 

@@ -9,6 +9,7 @@
 #include "arkvale/kv_options.h"
 #include "arkvale/stats.h"
 #include "arkvale/status.h"
+#include "base/matrix_view.h"
 #include "engine/runtime.h"
 
 namespace arkvale {
@@ -33,6 +34,20 @@ class Session {
   // Appends one token under the policy. A failed step changes nothing.
   Status Step(int32_t id, bool want_logits = true);
 
+  // Appends ids[i] to sessions[i], distinct sessions of one runtime, in one forward pass. Row i of `logits`,
+  // [sessions, n_vocab], has the bits that Step would give; logits() of the sessions are empty afterwards. A failed
+  // pass changes nothing else. InvalidArgument for no sessions, another number of ids, or a session that is there
+  // twice.
+  static Status StepTogether(std::span<Session* const> sessions, std::span<const int32_t> ids,
+                             std::vector<float>& logits);
+
+  // Writes K and V of the next tokens of one layer: [rows, n_kv_heads * head_dim] each.
+  using RowSource = std::function<void(int32_t layer, const MatrixView& k, const MatrixView& v)>;
+  // Appends `ids` with rows from `source`, called layer after layer for each chunk, in place of what the model would
+  // compute: a context of any length in the time of writing it. End it with a Prefill or Step, whose query the policy
+  // then knows. Where it fails the chunks before the failure stay committed.
+  Status Inject(std::span<const int32_t> ids, const RowSource& source);
+
   // [n_vocab] of the last call that wanted logits; valid until the next call.
   std::span<const float> logits() const { return logits_; }
 
@@ -54,12 +69,14 @@ class Session {
   Session(Runtime& runtime, SeqId seq) : runtime_(&runtime), seq_(seq) {}
   void Drop();
   Status ReserveIds(int64_t n_more);
+  Status InjectChunk(std::span<const int32_t> ids, const RowSource& source, std::vector<float>& rows);
 
   Runtime* runtime_;
   SeqId seq_;
   std::vector<int32_t> ids_;
   int64_t n_prefilled_ = 0;
   std::vector<float> logits_;
+  std::vector<ForwardItem> together_;  // the first session's: items of the pass, kept for their memory
 };
 
 }  // namespace arkvale

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "ops/reference_linear.h"
+#include "ops/rms_norm_cases_test_util.h"
 #include "ops/test_util.h"
 
 namespace arkvale {
@@ -11,20 +12,14 @@ namespace {
 using test::ExpectInvalid;
 using test::ExpectOk;
 using test::Matrix;
+using test::RmsNormCase;
 using test::TestContext;
 
 class RmsNormKernels : public test::EveryTarget {};
 INSTANTIATE_TEST_SUITE_P(Simd, RmsNormKernels, RmsNormKernels::Values(), RmsNormKernels::Name);
 
-struct Case {
-  int64_t n, d;
-  bool add, in_place;
-};
-
 TEST_P(RmsNormKernels, MatchesReference) {
-  for (const Case& c : {Case{0, 8, false, false}, Case{1, 1, false, false}, Case{1, 15, true, false},
-                        Case{3, 33, false, true}, Case{2, 576, true, false}, Case{200, 640, false, false},
-                        Case{129, 257, true, false}, Case{100, 576, false, true}}) {
+  for (const RmsNormCase& c : test::kRmsNormCases) {
     Rng rng("rms_norm");
     const Matrix x0 = Matrix::Random(rng, c.n, c.d, 3, 4.0f);
     Matrix weight = Matrix::Random(rng, 1, c.d);

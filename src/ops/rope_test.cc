@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "ops/reference_linear.h"
+#include "ops/rope_cases_test_util.h"
 #include "ops/test_util.h"
 
 namespace arkvale {
@@ -11,24 +12,14 @@ namespace {
 using test::ExpectInvalid;
 using test::ExpectOk;
 using test::Matrix;
+using test::RopeCase;
 using test::TestContext;
 
 class RopeKernels : public test::EveryTarget {};
 INSTANTIATE_TEST_SUITE_P(Simd, RopeKernels, RopeKernels::Values(), RopeKernels::Name);
 
 TEST(RopeTest, AnglesMatchReference) {
-  const std::vector<float> factors = {1.0f, 2.5f, 8.0f, 8.0f};
-  for (const RopeParams& params :
-       {RopeParams{.n_rot = 8}, RopeParams{.n_rot = 64, .freq_base = 1e6f},
-        RopeParams{.n_rot = 8, .freq_scale = 0.125f, .freq_factors = factors.data()},
-        RopeParams{.n_rot = 64, .freq_scale = 0.25f, .yarn = true, .ramp_low = 9, .ramp_high = 25, .magnitude = 1.14f},
-        RopeParams{.n_rot = 8,
-        .freq_scale = 0.25f,
-        .freq_factors = factors.data(),
-        .yarn = true,
-        .ramp_low = 2,
-        .ramp_high = 2,
-        .magnitude = 0.5f}}) {
+  for (const RopeParams& params : test::kRopeParams) {
     std::vector<int64_t> positions = {0, 1, 2, 1023, 131071, 7};
     for (int64_t i = 0; i < 200; ++i) positions.push_back(i * 37);
     const std::vector<double> want = reference::RopeAngles(params, positions);
@@ -63,15 +54,9 @@ TEST(RopeTest, YarnScalesSlowPairsOnly) {
   EXPECT_FLOAT_EQ(yarn.at(0, 7), 2 * std::sin(100 * 0.001 * 0.25));
 }
 
-struct Case {
-  int64_t n, heads;
-  int n_rot, head_dim;
-};
-
 TEST_P(RopeKernels, RotationMatchesReference) {
   for (const RopeKind kind : {RopeKind::kNorm, RopeKind::kNeox}) {
-    for (const Case& c : {Case{0, 1, 4, 4}, Case{1, 1, 2, 2}, Case{1, 3, 64, 64}, Case{2, 3, 6, 10}, Case{5, 2, 34, 40},
-                          Case{90, 4, 256, 256}, Case{3, 1, 80, 128}}) {
+    for (const RopeCase& c : test::kRopeCases) {
       Rng rng("rope");
       const Matrix x0 = Matrix::Random(rng, c.n, c.heads * c.head_dim, 5);
       std::vector<int64_t> positions(c.n);

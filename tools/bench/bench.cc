@@ -1,18 +1,21 @@
-#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "base/machine.h"
 #include "engine/runtime.h"
+#include "text/tokenizer.h"
+#include "tools/bench/growth.h"
+#include "tools/bench/machine_speed.h"
+#include "tools/bench/memory_run.h"
 #include "tools/bench/own_engine.h"
 #include "tools/bench/peer_llama.h"
+#include "tools/bench/plan.h"
 #include "tools/bench/report.h"
-#include "tools/bench/rounds.h"
-#include "tools/common/cli.h"
+#include "tools/bench/rows.h"
 #include "tools/common/commands.h"
 #include "tools/common/exit_code.h"
-#include "tools/common/kv_flags.h"
 #include "tools/common/output.h"
 #include "tools/common/progress.h"
 #include "tools/common/text_input.h"
@@ -20,88 +23,18 @@
 namespace arkvale::tools {
 namespace {
 
-struct Flags {
-  EngineFlags engine;
-  KvFlags kv;
-  std::string prompts, depths = "128,2048", policies = "full,arkvale", budgets = "1024", peer,
-                       text = "tests/data/frankenstein_excerpt.txt";
-  int32_t rounds = 3, steps = 32;
-  bool json = false, quiet = false;
-};
+using Arguments = std::vector<std::string>;
 
-void AddFlags(Cli& cli, Flags& flags) {
-  auto& app = cli.app();
-  const std::string group = "Measurement";
-  const auto add = [&](const char* name, auto& value, const char* type, const char* text) {
-    return app.add_option(name, value, text)->type_name(type)->capture_default_str()->group(group);
-  };
-  add("--depths", flags.depths, "N,...", "context lengths in tokens at which decode steps are timed; '' = none");
-  add("--prompts", flags.prompts, "N,...", "prompt lengths in tokens whose prefill is timed; '' = none");
-  add("--policies", flags.policies, "NAME,...", "our KV policies: full, arkvale");
-  add("--budgets", flags.budgets, "N,...", "budgets in tokens, for policies that have one");
-  add("--peer", flags.peer, "NAME", "measure another engine beside ours, in turns: llama.cpp");
-  add("--rounds", flags.rounds, "N", "timed rounds, after one warm-up round");
-  add("-n,--steps", flags.steps, "N", "decode steps per round; the first one is dropped");
-  add("--text", flags.text, "FILE", "UTF-8 text for contexts and steps; repeated where it is too short");
-  app.add_flag("--json", flags.json, "JSON lines: one row per contender and cell, then ratios and machine")
-      ->group(group);
-  app.add_flag("--quiet", flags.quiet, "no progress on stderr")->group(group);
-  flags.engine.Add(cli);
-  flags.kv.Add(cli, false);
-}
-
-// The flags, understood.
-struct Plan {
-  EngineOptions engine;
-  std::vector<Cell> cells;  // prompts first, then depths, each ascending: contexts extend one another
-  std::vector<KvOptions> kv;
-  int64_t max_tokens = 0;  // longest context of all cells
-};
-
-Status AddCells(const Flags& flags, const std::string& name, const std::string& list, bool decode, Plan& plan) {
-  if (list.empty()) return OkStatus();
-  ARKVALE_ASSIGN_OR_RETURN(auto lengths, ParseNumbers(name, list, 1));
-  std::sort(lengths.begin(), lengths.end());
-  for (const int64_t n : lengths) {
-    plan.cells.push_back({.decode = decode, .n_tokens = n, .rounds = flags.rounds});
-    plan.max_tokens = std::max(plan.max_tokens, n + (decode ? flags.steps : 0));
-  }
-  return OkStatus();
-}
-
-Status AddPolicies(const Flags& flags, Plan& plan) {
-  ARKVALE_ASSIGN_OR_RETURN(KvOptions options, flags.kv.Get());
-  ARKVALE_ASSIGN_OR_RETURN(const auto budgets, ParseNumbers("--budgets", flags.budgets, 0));
-  for (const std::string& name : SplitCommas(flags.policies)) {
-    ARKVALE_ASSIGN_OR_RETURN(options.policy, ParseKvPolicy(name));
-    for (const int64_t budget : budgets) {
-      options.budget_tokens = budget;
-      plan.kv.push_back(options);
-      if (options.policy == KvPolicyKind::kFull) break;
-    }
-  }
-  return OkStatus();
-}
-
-Result<Plan> MakePlan(const Flags& flags) {
-  Plan plan;
-  if (flags.rounds < 1) return InvalidArgument("--rounds " + std::to_string(flags.rounds) + ": use 1 or more");
-  if (flags.steps < 2) return InvalidArgument("--steps " + std::to_string(flags.steps) + ": use 2 or more");
-  if (!flags.peer.empty() && flags.peer != "llama.cpp") {
-    return InvalidArgument("--peer '" + flags.peer + "' is unknown: use llama.cpp");
-  }
-  ARKVALE_RETURN_IF_ERROR(AddCells(flags, "--prompts", flags.prompts, false, plan));
-  ARKVALE_RETURN_IF_ERROR(AddCells(flags, "--depths", flags.depths, true, plan));
-  if (plan.cells.empty()) return InvalidArgument("nothing to measure: give --depths or --prompts");
-  ARKVALE_RETURN_IF_ERROR(AddPolicies(flags, plan));
-  ARKVALE_ASSIGN_OR_RETURN(plan.engine, flags.engine.Get());
-  return plan;
+// Tokens that a cell feeds: context or prompt, then steps.
+size_t CellTokens(const BenchFlags& flags, const Cell& cell) {
+  return static_cast<size_t>(cell.n_tokens + (cell.decode ? flags.steps : 0));
 }
 
 // The text's ids, as many as the longest context needs.
-Result<std::vector<int32_t>> ReadIds(const Flags& flags, const Runtime& runtime, int64_t n_tokens) {
-  ARKVALE_ASSIGN_OR_RETURN(const std::string text, ReadText(flags.text, runtime.info().context_tokens));
-  ARKVALE_ASSIGN_OR_RETURN(auto ids, runtime.tokenizer().Encode(text, true, false));
+Result<std::vector<int32_t>> ReadIds(const BenchFlags& flags, const Tokenizer& tokenizer, int64_t n_tokens) {
+  constexpr int64_t kMaxTextTokens = int64_t{1} << 22;
+  ARKVALE_ASSIGN_OR_RETURN(const std::string text, ReadText(flags.text, kMaxTextTokens));
+  ARKVALE_ASSIGN_OR_RETURN(auto ids, tokenizer.Encode(text, true, false));
   const auto n_text = static_cast<int64_t>(ids.size());
   if (n_text == 0) return InvalidArgument("--text " + flags.text + " is empty: give a text");
   if (n_text < n_tokens) {
@@ -113,76 +46,175 @@ Result<std::vector<int32_t>> ReadIds(const Flags& flags, const Runtime& runtime,
   return ids;
 }
 
-Result<Contenders> MakeContenders(const Flags& flags, const Plan& plan, OwnContext& context) {
+Result<std::unique_ptr<Contender>> MakePeer(const BenchPlan& plan, const PeerOptions& options) {
+  ARKVALE_ASSIGN_OR_RETURN(auto peer, PeerLlama::Load(plan.engine.model_path, options));
+  return std::unique_ptr<Contender>(std::move(peer));
+}
+
+PeerOptions PeerOptionsOf(const BenchFlags& flags, const BenchPlan& plan, int32_t threads) {
+  return {.threads = threads,
+          .max_tokens = plan.max_tokens,
+          .max_batch = plan.max_batch,
+          .steps = flags.steps,
+          .kv_type = plan.engine.kv_type};
+}
+
+Result<std::unique_ptr<Contender>> MakeOwn(OwnContext& context, const KvOptions& options) {
+  const ModelInfo& model = context.runtime().info();
+  ARKVALE_RETURN_IF_ERROR(options.Validate(model.n_layers, model.n_kv_heads));
+  return std::unique_ptr<Contender>(std::make_unique<OwnContender>(context, RoundBudget(options)));
+}
+
+// The peer first, then ours.
+Result<Contenders> MakeContenders(const BenchFlags& flags, const BenchPlan& plan, OwnContext& context) {
   Contenders contenders;
   if (!flags.peer.empty()) {
-    ARKVALE_ASSIGN_OR_RETURN(auto peer,
-                             PeerLlama::Load(plan.engine.model_path, context.runtime().threads(), plan.max_tokens));
+    ARKVALE_ASSIGN_OR_RETURN(auto peer, MakePeer(plan, PeerOptionsOf(flags, plan, context.runtime().threads())));
     contenders.push_back(std::move(peer));
   }
-  const ModelInfo& model = context.runtime().info();
   for (const KvOptions& options : plan.kv) {
-    ARKVALE_RETURN_IF_ERROR(options.Validate(model.n_layers, model.n_kv_heads));
-    contenders.push_back(std::make_unique<OwnContender>(context, RoundBudget(options)));
+    ARKVALE_ASSIGN_OR_RETURN(auto own, MakeOwn(context, options));
+    contenders.push_back(std::move(own));
   }
   return contenders;
 }
 
-std::string CellName(const Cell& cell) {
-  return (cell.decode ? "decode at " : "prefill of ") + std::to_string(cell.n_tokens);
-}
-
-Status Measure(const Flags& flags, const Plan& plan, const Contenders& contenders, const std::vector<int32_t>& ids,
-               Json& ratios) {
-  Progress progress(flags.quiet);
-  for (const Cell& cell : plan.cells) {
-    const auto total = static_cast<int64_t>(contenders.size()) * (cell.rounds + 1);
-    int64_t done = 0;
-    progress.Show(CellName(cell), done, total, "samples");
-    const size_t n_ids = cell.n_tokens + (cell.decode ? flags.steps : 0);
-    ARKVALE_ASSIGN_OR_RETURN(const auto measured, RunCell(cell, contenders, std::span(ids).first(n_ids), [&] {
-                               progress.Show(CellName(cell), ++done, total, "samples");
-                             }));
-    progress.Clear();
-    const auto cell_ratios = Ratios(measured);
-    for (const Ratio& ratio : cell_ratios) ratios.push_back(RatioJson(cell, ratio));
-    ARKVALE_RETURN_IF_ERROR(
-        Stdout().Write(flags.json ? CellJsonLines(cell, measured) : CellTable(cell, measured, cell_ratios)));
+Status MeasureMemory(const Arguments& arguments, size_t cell, const Contenders& contenders,
+                     std::vector<Measured>& measured) {
+  for (size_t c = 0; c < contenders.size(); ++c) {
+    const MemoryRun run{.cell = cell, .contender = c, .setting = contenders[c]->setting()};
+    Arguments with_run = arguments;
+    with_run.insert(with_run.end(), {"--memory-run", run.ToString()});
+    ARKVALE_ASSIGN_OR_RETURN(measured[c].rss_peak_bytes, RunForMemory(with_run));
   }
   return OkStatus();
 }
 
-std::string MachineLine(const Json& machine) {
-  return "machine: " + machine["cpu"].get<std::string>() + ", " + machine["threads"].dump() + " threads on " +
-         machine["cores"].dump() + " cores, " + machine["compiler"].get<std::string>() + ", " +
-         machine["build_type"].get<std::string>() + "\n";
+// What the cells' rows leave for the end.
+struct Summary {
+  Json ratios = Json::array();
+  GrowthLog growth;
+};
+
+Status Print(bool json, const Cell& cell, const std::vector<Measured>& measured, const std::vector<Ratio>& ratios,
+             const Yardstick& yardstick) {
+  std::vector<Json> rows;
+  std::string lines;
+  for (const Measured& m : measured) {
+    rows.push_back(RowJson(cell, m, measured.front(), yardstick));
+    lines += Dump(rows.back());
+  }
+  return Stdout().Write(json ? lines : CellTable(cell, measured, rows, ratios));
 }
 
-Status Run(const Flags& flags) {
-  ARKVALE_ASSIGN_OR_RETURN(const Plan plan, MakePlan(flags));
-  ARKVALE_ASSIGN_OR_RETURN(const auto runtime, Runtime::Load(plan.engine));
-  if (plan.max_tokens > runtime->ctx_tokens()) {
-    return InvalidArgument("context " + std::to_string(plan.max_tokens) + " tokens (steps counted) > limit " +
-                           std::to_string(runtime->ctx_tokens()) + ": use smaller --depths, --prompts or --steps");
+Status Measure(const BenchFlags& flags, const Arguments& arguments, const BenchPlan& plan, const Contenders& contenders,
+               std::span<const int32_t> ids, const Yardstick& yardstick, Summary& summary) {
+  Progress progress(flags.quiet);
+  for (size_t i = 0; i < plan.cells.size(); ++i) {
+    const Cell& cell = plan.cells[i];
+    const auto total = static_cast<int64_t>(contenders.size()) * (cell.rounds + 1);
+    int64_t done = 0;
+    progress.Show(cell.name(), done, total, "samples");
+    ARKVALE_ASSIGN_OR_RETURN(auto measured, RunCell(cell, contenders, ids.first(CellTokens(flags, cell)),
+                                                    [&] { progress.Show(cell.name(), ++done, total, "samples"); }));
+    if (flags.memory) ARKVALE_RETURN_IF_ERROR(MeasureMemory(arguments, i, contenders, measured));
+    progress.Clear();
+    const auto ratios = Ratios(measured);
+    for (const Ratio& ratio : ratios) summary.ratios.push_back(RatioJson(cell, ratio));
+    summary.growth.Add(cell, measured, ratios);
+    ARKVALE_RETURN_IF_ERROR(Print(flags.json, cell, measured, ratios, yardstick));
   }
-  ARKVALE_ASSIGN_OR_RETURN(const auto ids, ReadIds(flags, *runtime, plan.max_tokens));
-  OwnContext context(*runtime);
+  return OkStatus();
+}
+
+Status CheckDepths(const BenchPlan& plan, const Runtime& runtime) {
+  if (plan.max_tokens <= runtime.ctx_tokens()) return OkStatus();
+  return InvalidArgument("context " + std::to_string(plan.max_tokens) + " tokens (steps counted) > limit " +
+                         std::to_string(runtime.ctx_tokens()) + ": use smaller --depths, --prompts or --steps");
+}
+
+Status RunOnce(const Cell& cell, Contender& contender, std::span<const int32_t> ids) {
+  const auto depth = static_cast<size_t>(cell.n_tokens);
+  if (!cell.decode) return contender.Prefill(ids).status();
+  ARKVALE_RETURN_IF_ERROR(contender.SetContext(ids.first(depth)));
+  return contender.Decode(ids.subspan(depth), cell.batch).status();
+}
+
+// The peer's memory without ours: of our engine only the tokenizer is loaded. The file has been checked by the process
+// that started this one.
+Status RunPeerOnce(const BenchFlags& flags, const BenchPlan& plan, const Cell& cell, int32_t setting) {
+  const int32_t threads = plan.engine.threads > 0 ? plan.engine.threads : PhysicalCores();
+  PeerOptions options = PeerOptionsOf(flags, plan, threads);
+  options.max_tokens = static_cast<int64_t>(CellTokens(flags, cell));
+  options.max_batch = cell.batch;
+  options.setting = setting;
+  std::vector<int32_t> ids;
+  {
+    ARKVALE_ASSIGN_OR_RETURN(const auto tokenizer, Tokenizer::Load(plan.engine.model_path));
+    ARKVALE_ASSIGN_OR_RETURN(ids, ReadIds(flags, *tokenizer, options.max_tokens));
+  }
+  ARKVALE_ASSIGN_OR_RETURN(const auto peer, MakePeer(plan, options));
+  return RunOnce(cell, *peer, ids);
+}
+
+Status RunOwnOnce(const BenchFlags& flags, const BenchPlan& plan, const Cell& cell, const KvOptions& kv) {
+  ARKVALE_ASSIGN_OR_RETURN(const auto runtime, Runtime::Load(plan.engine));
+  ARKVALE_ASSIGN_OR_RETURN(const auto ids,
+                           ReadIds(flags, runtime->tokenizer(), static_cast<int64_t>(CellTokens(flags, cell))));
+  OwnContext context(*runtime, flags.random_fill() ? Fill::kRandom : Fill::kText);
+  ARKVALE_ASSIGN_OR_RETURN(const auto own, MakeOwn(context, kv));
+  return RunOnce(cell, *own, ids);
+}
+
+// --memory-run: one contender does one cell once.
+Status RunForOneCell(const BenchFlags& flags, const BenchPlan& plan) {
+  ARKVALE_ASSIGN_OR_RETURN(const MemoryRun run, MemoryRun::Parse(flags.memory_run));
+  const size_t n_peers = flags.peer.empty() ? 0 : 1;
+  if (run.cell >= plan.cells.size() || run.contender >= n_peers + plan.kv.size()) {
+    return InvalidArgument("--memory-run '" + flags.memory_run + "': there is no such cell or contender");
+  }
+  const Cell& cell = plan.cells[run.cell];
+  ARKVALE_RETURN_IF_ERROR(run.contender < n_peers ? RunPeerOnce(flags, plan, cell, run.setting)
+                                                  : RunOwnOnce(flags, plan, cell, plan.kv[run.contender - n_peers]));
+  return Stdout().Write(Dump(MemoryJson()));
+}
+
+Status Run(const BenchFlags& flags, const Arguments& arguments) {
+  ARKVALE_ASSIGN_OR_RETURN(const BenchPlan plan, MakePlan(flags));
+  if (!flags.memory_run.empty()) return RunForOneCell(flags, plan);
+  const double load = LoadPerCore();
+  ARKVALE_ASSIGN_OR_RETURN(const auto runtime, Runtime::Load(plan.engine));
+  ARKVALE_RETURN_IF_ERROR(CheckDepths(plan, *runtime));
+  ARKVALE_ASSIGN_OR_RETURN(const auto ids, ReadIds(flags, runtime->tokenizer(), plan.max_tokens));
+  OwnContext context(*runtime, flags.random_fill() ? Fill::kRandom : Fill::kText);
   ARKVALE_ASSIGN_OR_RETURN(const Contenders contenders, MakeContenders(flags, plan, context));
-  WarnAboutTiming();
-  Json ratios = Json::array();
-  ARKVALE_RETURN_IF_ERROR(Measure(flags, plan, contenders, ids, ratios));
-  const Json machine = MachineJson(runtime->threads());
-  return Stdout().Write(flags.json ? Dump({{"ratios", ratios}, {"machine", machine}}) : MachineLine(machine));
+  WarnAboutTiming(load);
+  const MachineSpeed speed = MeasureMachine(*runtime->op_context().pool);
+  Summary summary;
+  ARKVALE_RETURN_IF_ERROR(Measure(flags, arguments, plan, contenders, ids,
+                                  {.speed = speed, .model = &runtime->transformer().config()}, summary));
+  ARKVALE_ASSIGN_OR_RETURN(const Json machine, RunJson({.threads = runtime->threads(),
+                                                        .speed = speed,
+                                                        .load_per_core = load,
+                                                        .model_path = plan.engine.model_path,
+                                                        .peer = !flags.peer.empty()}));
+  std::vector<Json> growth;
+  for (const Growth& g : summary.growth.Result()) growth.push_back(GrowthJson(g));
+  return Stdout().Write(flags.json ? Dump({{"ratios", summary.ratios}, {"growth", growth}, {"machine", machine}})
+                                   : GrowthTable(growth) + MachineLines(machine));
 }
 
 }  // namespace
 
 int RunBench(int argc, char** argv) {
   Cli cli("bench", "Measures prefill and decode speed under KV policies, beside llama.cpp if wanted.");
-  Flags flags;
-  AddFlags(cli, flags);
+  BenchFlags flags;
+  flags.Add(cli);
   if (const auto exit_code = cli.Parse(argc, argv)) return *exit_code;
-  const Status status = Run(flags);
+  // As a process of its own would be called: main has taken the binary's name.
+  Arguments arguments = {"arkvale", "bench"};
+  arguments.insert(arguments.end(), argv + 1, argv + argc);
+  const Status status = Run(flags, arguments);
   return status.ok() ? kExitDone : cli.Fail(status);
 }
 

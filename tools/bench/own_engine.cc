@@ -1,8 +1,11 @@
 #include "tools/bench/own_engine.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numbers>
 
 #include "base/clock.h"
+#include "base/rng.h"
 #include "tools/common/interrupt.h"
 
 namespace arkvale::tools {
@@ -19,7 +22,77 @@ KvOptions DenseOptions() {
 
 Status Interrupted(int64_t /*done_tokens*/) { return g_cancel ? Cancelled("interrupted") : OkStatus(); }
 
+// Rows cut at random places from a table of unit normals: drawing each value would take longer than storing it.
+class RandomRows {
+ public:
+  explicit RandomRows(std::string_view name) : rng_(name), table_(kTableSize) {
+    for (size_t i = 0; i < kTableSize; i += 2) {
+      const double radius = std::sqrt(-2 * std::log(1 - static_cast<double>(rng_.Uniform(0, 1))));
+      const double angle = 2 * std::numbers::pi * static_cast<double>(rng_.Uniform(0, 1));
+      table_[i] = static_cast<float>(radius * std::cos(angle));
+      table_[i + 1] = static_cast<float>(radius * std::sin(angle));
+    }
+  }
+  void Fill(const MatrixView& m) {
+    for (int64_t r = 0; r < m.rows; ++r) {
+      for (int64_t done = 0; done < m.cols; done += kPiece) {
+        const int64_t n = std::min(kPiece, m.cols - done);
+        std::copy_n(table_.begin() + static_cast<int64_t>(rng_.Below(kTableSize - kPiece)), n, m.row(r) + done);
+      }
+    }
+  }
+
+ private:
+  static constexpr size_t kTableSize = size_t{1} << 16;
+  static constexpr int64_t kPiece = 1024;
+  Rng rng_;
+  std::vector<float> table_;
+};
+
+Breakdown Parts(const KvTimings& before, const KvTimings& after, double step_ms) {
+  const auto ms = [](int64_t from, int64_t to) { return static_cast<double>(to - from) * kMsPerNs; };
+  Breakdown parts{.estimate_ms = ms(before.estimate_ns, after.estimate_ns),
+                  .select_ms = ms(before.select_ns, after.select_ns),
+                  .recall_ms = ms(before.recall_ns, after.recall_ns),
+                  .attention_ms = ms(before.attention_ns, after.attention_ns),
+                  .step_ms = step_ms};
+  parts.other_ms = step_ms - parts.estimate_ms - parts.select_ms - parts.recall_ms - parts.attention_ms;
+  return parts;
+}
+
+// The mean over the middle half of the steps by their time: whole steps, so that the parts still make up the sum, and
+// as little moved by a stray interrupt as a median.
+Breakdown MiddleMean(std::vector<Breakdown> steps) {
+  std::sort(steps.begin(), steps.end(), [](const auto& a, const auto& b) { return a.step_ms < b.step_ms; });
+  const size_t begin = steps.size() / 4, end = std::max(begin + 1, steps.size() - steps.size() / 4);
+  Breakdown mean;
+  for (size_t i = begin; i < end; ++i) {
+    for (double Breakdown::*part : {&Breakdown::estimate_ms, &Breakdown::select_ms, &Breakdown::recall_ms,
+                                    &Breakdown::attention_ms, &Breakdown::other_ms, &Breakdown::step_ms}) {
+      mean.*part += steps[i].*part / static_cast<double>(end - begin);
+    }
+  }
+  return mean;
+}
+
 }  // namespace
+
+Status OwnContext::Append(std::span<const int32_t> ids) {
+  if (fill_ == Fill::kText) return session_->Prefill(ids, false, Interrupted);
+  RandomRows rows("bench/fill/" + std::to_string(ids_.size()));
+  constexpr size_t kPieceTokens = 4096;
+  // The last token is computed: forks need its query to choose their pages.
+  for (auto rest = ids.first(ids.size() - 1); !rest.empty();) {
+    const auto now = rest.first(std::min(rest.size(), kPieceTokens));
+    ARKVALE_RETURN_IF_ERROR(session_->Inject(now, [&](int32_t /*layer*/, const MatrixView& k, const MatrixView& v) {
+      rows.Fill(k);
+      rows.Fill(v);
+    }));
+    ARKVALE_RETURN_IF_ERROR(Interrupted(0));
+    rest = rest.subspan(now.size());
+  }
+  return session_->Prefill(ids.last(1), false);
+}
 
 Status OwnContext::Set(std::span<const int32_t> ids) {
   const bool extends = session_ && ids.size() >= ids_.size() && std::equal(ids_.begin(), ids_.end(), ids.begin());
@@ -31,41 +104,71 @@ Status OwnContext::Set(std::span<const int32_t> ids) {
   }
   const auto added = ids.subspan(ids_.size());
   if (added.empty()) return OkStatus();
-  ARKVALE_RETURN_IF_ERROR(session_->Prefill(added, false, Interrupted));
+  ARKVALE_RETURN_IF_ERROR(Append(added));
   ids_.assign(ids.begin(), ids.end());
   return OkStatus();
 }
 
 std::string OwnContender::name() const {
-  return "arkvale " + (options_.policy == KvPolicyKind::kFull ? "full" : std::to_string(options_.budget_tokens));
+  if (options_.policy == KvPolicyKind::kFull) return kFullName;
+  const bool own = options_.policy == KvPolicyKind::kArkvale;
+  return (own ? "arkvale" : "arkvale " + std::string(KvPolicyName(options_.policy))) + " " +
+         std::to_string(options_.budget_tokens);
 }
 
 Json OwnContender::Labels() const {
   const bool full = options_.policy == KvPolicyKind::kFull;
   return {{"engine", "arkvale"},
           {"policy", KvPolicyName(options_.policy)},
-          {"budget_tokens", full ? Json(nullptr) : Json(options_.budget_tokens)}};
+          {"budget_tokens", full ? Json(nullptr) : Json(options_.budget_tokens)},
+          {"fill", context_.fill() == Fill::kText ? "text" : "random"},
+          {"kv_type", KvTypeName(context_.runtime().kv_type())}};
 }
 
-Result<DecodeSample> OwnContender::Decode(std::span<const int32_t> ids) {
-  ARKVALE_ASSIGN_OR_RETURN(Session session, context_.Fork(options_));
+Result<std::vector<Session>> OwnContender::Forks(int32_t batch) const {
+  std::vector<Session> forks;
+  ARKVALE_ASSIGN_OR_RETURN(Session first, context_.Fork(options_));
+  forks.push_back(std::move(first));
+  while (static_cast<int32_t>(forks.size()) < batch) {
+    ARKVALE_ASSIGN_OR_RETURN(Session fork, forks[0].Fork(options_));
+    forks.push_back(std::move(fork));
+  }
+  return forks;
+}
+
+Result<DecodeSample> OwnContender::Run(std::span<const int32_t> ids, int32_t batch, std::vector<Breakdown>* parts) {
+  ARKVALE_ASSIGN_OR_RETURN(std::vector<Session> forks, Forks(batch));
+  std::vector<Session*> sessions;
+  for (Session& fork : forks) sessions.push_back(&fork);
+  std::vector<int32_t> step_ids(sessions.size());
+  std::vector<float> logits;
   const KvCache& cache = context_.runtime().cache();
   DecodeSample sample;
-  for (const int32_t id : ids) {
+  for (size_t i = 0; i < ids.size(); ++i) {
     if (g_cancel) return Cancelled("interrupted");
+    for (int32_t s = 0; s < batch; ++s) step_ids[static_cast<size_t>(s)] = StepId(ids, i, s);
     const KvTimings before = cache.timings();
     const int64_t start_ns = NowNs();
-    ARKVALE_RETURN_IF_ERROR(session.Step(id));
+    ARKVALE_RETURN_IF_ERROR(Session::StepTogether(sessions, step_ids, logits));
     const double ms = MsSince(start_ns);
-    const auto logits = session.logits();
-    sample.likeliest_ids.push_back(
-        static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
-    if (sample.likeliest_ids.size() == 1) continue;
+    const auto first = logits.begin(), end = first + context_.runtime().info().n_vocab;
+    sample.likeliest_ids.push_back(static_cast<int32_t>(std::max_element(first, end) - first));
+    if (i == 0) continue;
     sample.step_ms.push_back(ms);
-    AddTimings(before, cache.timings(), ms);
+    if (parts != nullptr) parts->push_back(Parts(before, cache.timings(), ms));
   }
-  ARKVALE_ASSIGN_OR_RETURN(stats_, session.stats());
+  ARKVALE_ASSIGN_OR_RETURN(stats_, forks[0].stats());
   return sample;
+}
+
+Result<DecodeSample> OwnContender::Decode(std::span<const int32_t> ids, int32_t batch) {
+  return Run(ids, batch, nullptr);
+}
+
+Result<std::optional<Breakdown>> OwnContender::DecodeParts(std::span<const int32_t> ids, int32_t batch) {
+  std::vector<Breakdown> parts;
+  ARKVALE_ASSIGN_OR_RETURN(const DecodeSample sample, Run(ids, batch, &parts));
+  return std::optional(MiddleMean(std::move(parts)));
 }
 
 Result<double> OwnContender::Prefill(std::span<const int32_t> ids) {
@@ -77,41 +180,19 @@ Result<double> OwnContender::Prefill(std::span<const int32_t> ids) {
   return ms;
 }
 
-void OwnContender::SetWarmUp(bool /*on*/) {
-  timings_ = {};
-  steps_ms_ = 0;
-  n_steps_ = 0;
+// Every hot page is attended to in a step and every digest scored, but by what attends to less or more.
+int64_t OwnContender::StepBytes(int32_t batch) const {
+  if (options_.policy == KvPolicyKind::kQuest || options_.attend != AttendKind::kResident) return 0;
+  return context_.runtime().transformer().step_bytes() + batch * (stats_.hot_bytes + stats_.digest_bytes);
 }
 
-void OwnContender::AddTimings(const KvTimings& before, const KvTimings& after, double step_ms) {
-  timings_.estimate_ns += after.estimate_ns - before.estimate_ns;
-  timings_.select_ns += after.select_ns - before.select_ns;
-  timings_.recall_ns += after.recall_ns - before.recall_ns;
-  timings_.attention_ns += after.attention_ns - before.attention_ns;
-  steps_ms_ += step_ms;
-  ++n_steps_;
+// K and V are those of all sequences; forks share what they have in common, which counts for each.
+Json OwnContender::DecodeFields(int32_t batch) const {
+  return {{"kv_total_bytes", batch * stats_.total_bytes},
+          {"kv_hot_bytes", batch * stats_.hot_bytes_peak},
+          {"digest_bytes", batch * stats_.digest_bytes}};
 }
 
-Json OwnContender::DecodeFields(double step_ms_median) const {
-  const auto mean_ms = [&](int64_t ns) { return static_cast<double>(ns) * kMsPerNs / static_cast<double>(n_steps_); };
-  const double estimate = mean_ms(timings_.estimate_ns), select = mean_ms(timings_.select_ns);
-  const double recall = mean_ms(timings_.recall_ns), attention = mean_ms(timings_.attention_ns);
-  const double other = steps_ms_ / static_cast<double>(n_steps_) - estimate - select - recall - attention;
-  // Every hot page is attended to in a step (attend = resident), and every digest is scored.
-  const int64_t step_bytes = context_.runtime().transformer().step_bytes() + stats_.hot_bytes + stats_.digest_bytes;
-  return {
-      {"kv_total_bytes", stats_.total_bytes},
-      {"breakdown_ms",
-       {{"estimate", estimate}, {"select", select}, {"recall", recall}, {"attention", attention}, {"other", other}}},
-      {"kv_hot_bytes", stats_.hot_bytes_peak},
-      {"digest_bytes", stats_.digest_bytes},
-      {"gb_per_s", static_cast<double>(step_bytes) / (step_ms_median * 1e6)}};
-}
-
-Json OwnContender::PrefillFields() const {
-  return {{"kv_total_bytes", stats_.total_bytes},
-          {"kv_hot_bytes", stats_.hot_bytes_peak},
-          {"digest_bytes", stats_.digest_bytes}};
-}
+Json OwnContender::PrefillFields() const { return DecodeFields(1); }
 
 }  // namespace arkvale::tools

@@ -10,16 +10,26 @@
 
 namespace arkvale::tools {
 
+// How a context comes about.
+enum class Fill : uint8_t {
+  kText,    // prefilled
+  kRandom,  // K and V of all but its last token are random, unit normal per channel and seeded
+};
+
 // The session that holds a benchmark's context.
 class OwnContext {
  public:
-  explicit OwnContext(Runtime& runtime) : runtime_(runtime) {}
+  OwnContext(Runtime& runtime, Fill fill) : runtime_(runtime), fill_(fill) {}
   Runtime& runtime() { return runtime_; }
+  Fill fill() const { return fill_; }
   Status Set(std::span<const int32_t> ids);
   Result<Session> Fork(const KvOptions& options) const { return session_->Fork(options); }
 
  private:
+  Status Append(std::span<const int32_t> ids);
+
   Runtime& runtime_;
+  Fill fill_;
   std::optional<Session> session_;
   std::vector<int32_t> ids_;
 };
@@ -31,22 +41,22 @@ class OwnContender : public Contender {
 
   std::string name() const override;
   Status SetContext(std::span<const int32_t> ids) override { return context_.Set(ids); }
-  Result<DecodeSample> Decode(std::span<const int32_t> ids) override;
+  Result<DecodeSample> Decode(std::span<const int32_t> ids, int32_t batch) override;
   Result<double> Prefill(std::span<const int32_t> ids) override;
-  void SetWarmUp(bool on) override;
+  Result<std::optional<Breakdown>> DecodeParts(std::span<const int32_t> ids, int32_t batch) override;
+  void SetWarmUp(bool /*on*/) override {}
   Json Labels() const override;
-  Json DecodeFields(double step_ms_median) const override;
+  Json DecodeFields(int32_t batch) const override;
   Json PrefillFields() const override;
+  int64_t StepBytes(int32_t batch) const override;
 
  private:
-  void AddTimings(const KvTimings& before, const KvTimings& after, double step_ms);
+  Result<std::vector<Session>> Forks(int32_t batch) const;
+  Result<DecodeSample> Run(std::span<const int32_t> ids, int32_t batch, std::vector<Breakdown>* parts);
 
   OwnContext& context_;
   KvOptions options_;
-  KvStats stats_;      // after the last sample
-  KvTimings timings_;  // sums over the timed steps
-  double steps_ms_ = 0;
-  int64_t n_steps_ = 0;
+  KvStats stats_;  // of the first sequence after the last sample
 };
 
 }  // namespace arkvale::tools

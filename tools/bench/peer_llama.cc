@@ -3,7 +3,6 @@
 #include <llama.h>
 
 #include <algorithm>
-#include <array>
 #include <vector>
 
 #include "base/clock.h"
@@ -25,14 +24,25 @@ struct FreePool {
   void operator()(ggml_threadpool* pool) const { ggml_threadpool_free(pool); }
 };
 
-// One flash-attention setting: a context of its own, since the two lay out V differently.
+// One setting: a context of its own, since flash attention lays out V differently and sequences lie in one buffer or
+// apart.
 struct Mode {
-  bool flash = false;
+  int32_t setting = 0;
   std::unique_ptr<llama_context, FreeContext> context;
   std::vector<uint8_t> state;      // after SetContext; used where the cache cannot be cut back
   std::vector<double> warm_up_ms;  // of this warm-up
 
+  bool flash() const { return (setting & 1) != 0; }
+  bool unified() const { return (setting & 2) == 0; }
   llama_memory_t memory() const { return llama_get_memory(context.get()); }
+};
+
+struct FreeBatch {
+  explicit FreeBatch(int32_t n) : batch(llama_batch_init(n, 0, 1)) {}
+  ~FreeBatch() { llama_batch_free(batch); }
+  FreeBatch(const FreeBatch&) = delete;
+  FreeBatch& operator=(const FreeBatch&) = delete;
+  llama_batch batch;
 };
 
 Status DecodeStatus(int result) {
@@ -41,45 +51,63 @@ Status DecodeStatus(int result) {
   return Internal("llama.cpp: llama_decode failed with " + std::to_string(result));
 }
 
+// One token at the same position for every sequence, with logits.
+void FillBatch(std::span<const int32_t> ids, size_t step, llama_pos position, int32_t n, llama_batch& batch) {
+  batch.n_tokens = n;
+  for (int32_t s = 0; s < n; ++s) {
+    batch.token[s] = StepId(ids, step, s);
+    batch.pos[s] = position;
+    batch.n_seq_id[s] = 1;
+    batch.seq_id[s][0] = s;
+    batch.logits[s] = 1;
+  }
+}
+
 }  // namespace
 
 struct PeerLlama::Impl {
+  PeerOptions options;
   std::unique_ptr<llama_model, FreeModel> model;
   std::unique_ptr<ggml_threadpool, FreePool> pool;  // as llama-bench does: else each graph starts threads of its own
-  std::array<Mode, 2> modes;                        // declared last: contexts end before the pool and the model
+  std::vector<Mode> modes;                          // declared last: contexts end before the pool and the model
   std::vector<int32_t> context_ids;
   bool warming_up = true;
   size_t chosen = 0;
   bool sliding = false;  // cells of a sliding window are overwritten: cutting back is not exact
 
-  Status MakeMode(Mode& mode, bool flash, int32_t threads, int64_t max_tokens);
+  Status MakeMode(int32_t setting);
   Status Eval(Mode& mode, std::span<const int32_t> ids) const;
   Status Rewind(Mode& mode) const;
   Status Extend(Mode& mode, std::span<const int32_t> added) const;
-  Result<DecodeSample> Decode(Mode& mode, std::span<const int32_t> ids) const;
+  Result<DecodeSample> Decode(Mode& mode, std::span<const int32_t> ids, int32_t batch) const;
   Result<double> Prefill(Mode& mode, std::span<const int32_t> ids) const;
 };
 
-Status PeerLlama::Impl::MakeMode(Mode& mode, bool flash, int32_t threads, int64_t max_tokens) {
+Status PeerLlama::Impl::MakeMode(int32_t setting) {
+  Mode& mode = modes.emplace_back();
+  mode.setting = setting;
   llama_context_params params = llama_context_default_params();
-  params.n_ctx = static_cast<uint32_t>(max_tokens);
-  params.n_seq_max = 1;
-  params.n_threads = threads;
-  params.n_threads_batch = threads;
-  params.flash_attn_type = flash ? LLAMA_FLASH_ATTN_TYPE_ENABLED : LLAMA_FLASH_ATTN_TYPE_DISABLED;
-  params.type_k = GGML_TYPE_F16;
-  params.type_v = GGML_TYPE_F16;
+  // In one buffer the sequences share the context and add their steps; apart each has a copy.
+  const int64_t cells = mode.unified() ? options.max_tokens + int64_t{options.max_batch - 1} * options.steps
+                                       : options.max_tokens * options.max_batch;
+  params.n_ctx = static_cast<uint32_t>(cells);
+  params.n_seq_max = static_cast<uint32_t>(options.max_batch);
+  params.kv_unified = mode.unified();
+  params.n_threads = options.threads;
+  params.n_threads_batch = options.threads;
+  params.flash_attn_type = mode.flash() ? LLAMA_FLASH_ATTN_TYPE_ENABLED : LLAMA_FLASH_ATTN_TYPE_DISABLED;
+  params.type_k = options.kv_type == KvType::kF16 ? GGML_TYPE_F16 : GGML_TYPE_Q8_0;
+  params.type_v = params.type_k;
   params.swa_full = false;
   params.no_perf = true;
   params.abort_callback = [](void*) { return g_cancel.load(); };
-  mode.flash = flash;
   mode.context.reset(llama_init_from_model(model.get(), params));
-  if (!mode.context) return ResourceExhausted("llama.cpp: no context of " + std::to_string(max_tokens) + " tokens");
+  if (!mode.context) return ResourceExhausted("llama.cpp: no context of " + std::to_string(cells) + " tokens");
   llama_attach_threadpool(mode.context.get(), pool.get(), pool.get());
   return OkStatus();
 }
 
-// Appends ids; the logits of the last one are readable afterwards.
+// Appends ids to the first sequence; the logits of the last one are readable afterwards.
 Status PeerLlama::Impl::Eval(Mode& mode, std::span<const int32_t> ids) const {
   const size_t n_batch = llama_n_batch(mode.context.get());
   for (size_t done = 0; done < ids.size();) {
@@ -93,12 +121,13 @@ Status PeerLlama::Impl::Eval(Mode& mode, std::span<const int32_t> ids) const {
   return OkStatus();
 }
 
-// Back to the state after SetContext.
+// Back to the state after SetContext, in the first sequence; the others are empty.
 Status PeerLlama::Impl::Rewind(Mode& mode) const {
   if (context_ids.empty()) {
     llama_memory_clear(mode.memory(), false);
     return OkStatus();
   }
+  for (llama_seq_id s = 1; s < options.max_batch; ++s) llama_memory_seq_rm(mode.memory(), s, -1, -1);
   const auto depth = static_cast<llama_pos>(context_ids.size());
   if (mode.state.empty() && llama_memory_seq_rm(mode.memory(), kSeq, depth, -1)) return OkStatus();
   llama_memory_clear(mode.memory(), false);
@@ -119,15 +148,19 @@ Status PeerLlama::Impl::Extend(Mode& mode, std::span<const int32_t> added) const
   return OkStatus();
 }
 
-Result<DecodeSample> PeerLlama::Impl::Decode(Mode& mode, std::span<const int32_t> ids) const {
+Result<DecodeSample> PeerLlama::Impl::Decode(Mode& mode, std::span<const int32_t> ids, int32_t batch) const {
   ARKVALE_RETURN_IF_ERROR(Rewind(mode));
+  for (llama_seq_id s = 1; s < batch; ++s) llama_memory_seq_cp(mode.memory(), kSeq, s, -1, -1);
   const int32_t n_vocab = llama_vocab_n_tokens(llama_model_get_vocab(model.get()));
+  FreeBatch tokens(batch);
   DecodeSample sample;
   for (size_t i = 0; i < ids.size(); ++i) {
+    FillBatch(ids, i, static_cast<llama_pos>(context_ids.size() + i), batch, tokens.batch);
     const int64_t start_ns = NowNs();
-    ARKVALE_RETURN_IF_ERROR(Eval(mode, ids.subspan(i, 1)));
+    ARKVALE_RETURN_IF_ERROR(DecodeStatus(llama_decode(mode.context.get(), tokens.batch)));
+    llama_synchronize(mode.context.get());
     const double ms = MsSince(start_ns);
-    const float* logits = llama_get_logits_ith(mode.context.get(), -1);
+    const float* logits = llama_get_logits_ith(mode.context.get(), 0);
     sample.likeliest_ids.push_back(static_cast<int32_t>(std::max_element(logits, logits + n_vocab) - logits));
     if (i > 0) sample.step_ms.push_back(ms);
   }
@@ -147,18 +180,28 @@ Result<double> PeerLlama::Impl::Prefill(Mode& mode, std::span<const int32_t> ids
 PeerLlama::PeerLlama(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 PeerLlama::~PeerLlama() = default;
 
-Result<std::unique_ptr<PeerLlama>> PeerLlama::Load(const std::string& path, int32_t threads, int64_t max_tokens) {
+Result<std::unique_ptr<PeerLlama>> PeerLlama::Load(const std::string& path, const PeerOptions& options) {
   auto impl = std::make_unique<Impl>();
+  impl->options = options;
   llama_model_params params = llama_model_default_params();
   params.n_gpu_layers = 0;
   impl->model.reset(llama_model_load_from_file(path.c_str(), params));
   if (!impl->model) return Internal("llama.cpp cannot load " + path);
   impl->sliding = llama_model_n_swa(impl->model.get()) > 0;
-  ggml_threadpool_params pool_params = ggml_threadpool_params_default(threads);
+  ggml_threadpool_params pool_params = ggml_threadpool_params_default(options.threads);
   impl->pool.reset(ggml_threadpool_new(&pool_params));
-  if (!impl->pool) return ResourceExhausted("llama.cpp: no pool of " + std::to_string(threads) + " threads");
-  ARKVALE_RETURN_IF_ERROR(impl->MakeMode(impl->modes[0], false, threads, max_tokens));
-  ARKVALE_RETURN_IF_ERROR(impl->MakeMode(impl->modes[1], true, threads, max_tokens));
+  if (!impl->pool) return ResourceExhausted("llama.cpp: no pool of " + std::to_string(options.threads) + " threads");
+  if (options.setting) {
+    ARKVALE_RETURN_IF_ERROR(impl->MakeMode(*options.setting));
+  } else {
+    // With one sequence at a time one buffer and many are the same.
+    const int32_t n_settings = options.max_batch > 1 ? 4 : 2;
+    for (int32_t setting = 0; setting < n_settings; ++setting) {
+      // It has quantised V with flash attention only.
+      if (options.kv_type != KvType::kF16 && setting % 2 == 0) continue;
+      ARKVALE_RETURN_IF_ERROR(impl->MakeMode(setting));
+    }
+  }
   ggml_threadpool_pause(impl->pool.get());
   return std::unique_ptr<PeerLlama>(new PeerLlama(std::move(impl)));
 }
@@ -176,11 +219,11 @@ Status PeerLlama::SetContext(std::span<const int32_t> ids) {
   return OkStatus();
 }
 
-Result<DecodeSample> PeerLlama::Decode(std::span<const int32_t> ids) {
-  if (!impl_->warming_up) return impl_->Decode(impl_->modes[impl_->chosen], ids);
+Result<DecodeSample> PeerLlama::Decode(std::span<const int32_t> ids, int32_t batch) {
+  if (!impl_->warming_up) return impl_->Decode(impl_->modes[impl_->chosen], ids, batch);
   DecodeSample sample;
   for (Mode& mode : impl_->modes) {
-    ARKVALE_ASSIGN_OR_RETURN(sample, impl_->Decode(mode, ids));
+    ARKVALE_ASSIGN_OR_RETURN(sample, impl_->Decode(mode, ids, batch));
     mode.warm_up_ms.push_back(Median(sample.step_ms));
   }
   return sample;
@@ -201,15 +244,33 @@ Result<double> PeerLlama::Prefill(std::span<const int32_t> ids) {
 
 void PeerLlama::SetWarmUp(bool on) {
   auto& modes = impl_->modes;
-  if (!on) impl_->chosen = Median(modes[1].warm_up_ms) < Median(modes[0].warm_up_ms) ? 1 : 0;
+  if (!on) {
+    const auto fastest = std::min_element(modes.begin(), modes.end(), [](const Mode& a, const Mode& b) {
+      return Median(a.warm_up_ms) < Median(b.warm_up_ms);
+    });
+    impl_->chosen = static_cast<size_t>(fastest - modes.begin());
+  }
   for (Mode& mode : modes) mode.warm_up_ms.clear();
   impl_->warming_up = on;
 }
 
-Json PeerLlama::Labels() const { return {{"engine", "llama.cpp"}, {"policy", "full"}, {"budget_tokens", nullptr}}; }
+int32_t PeerLlama::setting() const { return impl_->modes[impl_->chosen].setting; }
 
-Json PeerLlama::DecodeFields(double /*step_ms_median*/) const { return PrefillFields(); }
+Json PeerLlama::Labels() const {
+  return {{"engine", "llama.cpp"},
+          {"policy", "full"},
+          {"budget_tokens", nullptr},
+          {"fill", "text"},
+          {"kv_type", KvTypeName(impl_->options.kv_type)}};
+}
 
-Json PeerLlama::PrefillFields() const { return {{"flash_attention", impl_->modes[impl_->chosen].flash}}; }
+Json PeerLlama::DecodeFields(int32_t batch) const {
+  const Mode& mode = impl_->modes[impl_->chosen];
+  return {{"flash_attention", mode.flash()},
+          {"kv_unified", batch > 1 ? Json(mode.unified()) : Json(nullptr)},
+          {"swa_full", impl_->sliding ? Json(false) : Json(nullptr)}};
+}
+
+Json PeerLlama::PrefillFields() const { return DecodeFields(1); }
 
 }  // namespace arkvale::tools

@@ -1,4 +1,4 @@
-// What `bench` prints: JSON lines, or a table for people.
+// What `bench` prints for people.
 #pragma once
 
 #include <string>
@@ -8,11 +8,17 @@
 
 namespace arkvale::tools {
 
-std::string CellTable(const Cell& cell, const std::vector<Measured>& measured, const std::vector<Ratio>& ratios);
+// `rows`: RowJson of each contender.
+std::string CellTable(const Cell& cell, const std::vector<Measured>& measured, const std::vector<Json>& rows,
+                      const std::vector<Ratio>& ratios);
 
-std::string CellJsonLines(const Cell& cell, const std::vector<Measured>& measured);
+// `growths`: GrowthJson of each line; empty text for none.
+std::string GrowthTable(const std::vector<Json>& growths);
+
+// `machine`: RunJson.
+std::string MachineLines(const Json& machine);
 
 // Says on stderr what makes the times of this build, now, on this machine doubtful.
-void WarnAboutTiming();
+void WarnAboutTiming(double load_per_core);
 
 }  // namespace arkvale::tools

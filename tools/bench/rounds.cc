@@ -2,20 +2,16 @@
 
 #include <algorithm>
 
-#include "base/machine.h"
 #include "base/quantile.h"
 
 namespace arkvale::tools {
 namespace {
 
-constexpr const char* kPeerName = "llama.cpp";
-constexpr const char* kFullName = "arkvale full";
-
 Status TakeSample(const Cell& cell, Contender& contender, std::span<const int32_t> ids, Measured& measured,
                   bool warm_up) {
   std::vector<double> sample_ms;
   if (cell.decode) {
-    ARKVALE_ASSIGN_OR_RETURN(DecodeSample sample, contender.Decode(ids.subspan(cell.n_tokens)));
+    ARKVALE_ASSIGN_OR_RETURN(DecodeSample sample, contender.Decode(ids.subspan(cell.n_tokens), cell.batch));
     sample_ms = std::move(sample.step_ms);
     measured.likeliest_ids = std::move(sample.likeliest_ids);
   } else {
@@ -26,10 +22,15 @@ Status TakeSample(const Cell& cell, Contender& contender, std::span<const int32_
   return OkStatus();
 }
 
-double AllQuantile(const Measured& m, double f) {
-  std::vector<double> all;
-  for (const auto& sample : m.samples_ms) all.insert(all.end(), sample.begin(), sample.end());
-  return Quantile(all, f);
+Status Finish(const Cell& cell, Contender& contender, std::span<const int32_t> ids, Measured& measured) {
+  if (!cell.decode) {
+    measured.fields = contender.PrefillFields();
+    return OkStatus();
+  }
+  measured.fields = contender.DecodeFields(cell.batch);
+  measured.step_bytes = contender.StepBytes(cell.batch);
+  ARKVALE_ASSIGN_OR_RETURN(measured.parts, contender.DecodeParts(ids.subspan(cell.n_tokens), cell.batch));
+  return OkStatus();
 }
 
 Ratio MakeRatio(const Measured& a, const Measured& b) {
@@ -40,13 +41,18 @@ Ratio MakeRatio(const Measured& a, const Measured& b) {
   return {.a = a.name, .b = b.name, .median = Median(ratios), .min = Quantile(ratios, 0), .max = Quantile(ratios, 1)};
 }
 
-double Agreement(const Measured& a, const Measured& b) {
-  size_t equal = 0;
-  for (size_t i = 0; i < a.likeliest_ids.size(); ++i) equal += a.likeliest_ids[i] == b.likeliest_ids[i] ? 1 : 0;
-  return static_cast<double>(equal) / static_cast<double>(a.likeliest_ids.size());
+}  // namespace
+
+std::string Cell::name() const {
+  const std::string what = (decode ? "decode at " : "prefill of ") + std::to_string(n_tokens);
+  return batch == 1 ? what : what + ", batch " + std::to_string(batch);
 }
 
-}  // namespace
+double Measured::median_ms() const {
+  std::vector<double> all;
+  for (const auto& sample : samples_ms) all.insert(all.end(), sample.begin(), sample.end());
+  return Median(all);
+}
 
 Result<std::vector<Measured>> RunCell(const Cell& cell, const Contenders& contenders, std::span<const int32_t> ids,
                                       const std::function<void()>& after_sample) {
@@ -67,30 +73,9 @@ Result<std::vector<Measured>> RunCell(const Cell& cell, const Contenders& conten
     }
   }
   for (size_t c = 0; c < contenders.size(); ++c) {
-    measured[c].fields =
-        cell.decode ? contenders[c]->DecodeFields(AllQuantile(measured[c], 0.5)) : contenders[c]->PrefillFields();
+    ARKVALE_RETURN_IF_ERROR(Finish(cell, *contenders[c], ids, measured[c]));
   }
   return measured;
-}
-
-Json RowJson(const Cell& cell, const Measured& measured, const Measured& reference) {
-  const double median = AllQuantile(measured, 0.5);
-  Json row = measured.labels;
-  row["depth_tokens"] = cell.decode ? cell.n_tokens : 0;
-  row["prompt_tokens"] = cell.decode ? Json(nullptr) : Json(cell.n_tokens);
-  row["batch"] = 1;
-  row["kv_total_bytes"] = nullptr;
-  row["prefill_tokens_per_s"] = cell.decode ? Json(nullptr) : Json(1000 * static_cast<double>(cell.n_tokens) / median);
-  row["decode_ms_median"] = cell.decode ? Json(median) : Json(nullptr);
-  row["decode_ms_p95"] = cell.decode ? Json(AllQuantile(measured, 0.95)) : Json(nullptr);
-  row["breakdown_ms"] = nullptr;
-  row["kv_hot_bytes"] = nullptr;
-  row["rss_peak_bytes"] = PeakRssBytes();
-  row["gb_per_s"] = nullptr;
-  row["top1_agreement"] = cell.decode ? Json(Agreement(measured, reference)) : Json(nullptr);
-  row["samples_ms"] = measured.samples_ms;
-  row.update(measured.fields);
-  return row;
 }
 
 std::vector<Ratio> Ratios(const std::vector<Measured>& measured) {
@@ -103,17 +88,6 @@ std::vector<Ratio> Ratios(const std::vector<Measured>& measured) {
     }
   }
   return ratios;
-}
-
-Json RatioJson(const Cell& cell, const Ratio& r) {
-  return {{"a", r.a},
-          {"b", r.b},
-          {"depth_tokens", cell.decode ? cell.n_tokens : 0},
-          {"prompt_tokens", cell.decode ? Json(nullptr) : Json(cell.n_tokens)},
-          {"median", r.median},
-          {"min", r.min},
-          {"max", r.max},
-          {"faster", r.faster()}};
 }
 
 }  // namespace arkvale::tools

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,11 +13,15 @@
 
 namespace arkvale::tools {
 
-// A cell: all contenders at one depth (decode) or one prompt length (prefill).
+// A cell: all contenders at one depth and batch (decode) or one prompt length (prefill).
 struct Cell {
   bool decode = true;
   int64_t n_tokens = 0;  // depth or prompt length
+  int32_t batch = 1;     // sequences that step together
   int32_t rounds = 3;    // timed ones; a warm-up round comes before
+
+  // "decode at 2048", "decode at 2048, batch 4", "prefill of 512"
+  std::string name() const;
 };
 
 // What one contender did in a cell.
@@ -26,6 +31,11 @@ struct Measured {
   Json fields;
   std::vector<std::vector<double>> samples_ms;  // per round: steps, or the one prefill
   std::vector<int32_t> likeliest_ids;           // decode only
+  std::optional<Breakdown> parts;
+  int64_t step_bytes = 0;                 // as Contender::StepBytes
+  std::optional<int64_t> rss_peak_bytes;  // of a process that did nothing else
+
+  double median_ms() const;
 };
 
 using Contenders = std::vector<std::unique_ptr<Contender>>;
@@ -34,9 +44,6 @@ using Contenders = std::vector<std::unique_ptr<Contender>>;
 // `after_sample` is called after each of the (rounds + 1) * contenders.size() samples.
 Result<std::vector<Measured>> RunCell(const Cell& cell, const Contenders& contenders, std::span<const int32_t> ids,
                                       const std::function<void()>& after_sample);
-
-// One bare row of `bench --json`. `reference` is the contender whose likeliest tokens count as right.
-Json RowJson(const Cell& cell, const Measured& measured, const Measured& reference);
 
 // How many times faster than `b` contender `a` was, over the rounds' medians.
 struct Ratio {
@@ -49,6 +56,5 @@ struct Ratio {
 
 // Ours against the peer (if there is one), budgets against our full attention.
 std::vector<Ratio> Ratios(const std::vector<Measured>& measured);
-Json RatioJson(const Cell& cell, const Ratio& ratio);
 
 }  // namespace arkvale::tools

@@ -9,7 +9,7 @@ Json PositiveOrNull(double value) { return value > 0 ? Json(value) : Json(nullpt
 
 }  // namespace
 
-Json AnswerJson(KvOptions kv, const GenerateResult& r, int32_t threads) {
+Json AnswerJson(KvOptions kv, KvType type, const GenerateResult& r, int32_t threads) {
   kv.budget_tokens = r.budget_tokens;
   const auto n_prefilled = static_cast<double>(r.prompt_tokens - r.reused_tokens);
   return {{"text", r.text},
@@ -28,7 +28,7 @@ Json AnswerJson(KvOptions kv, const GenerateResult& r, int32_t threads) {
             {"decode_ms_median", PositiveOrNull(r.decode_ms_median)},
             {"decode_ms_p95", PositiveOrNull(r.decode_ms_p95)},
             {"decode_tokens_per_s", PositiveOrNull(PerSecond(1, r.decode_ms_median))}}},
-          {"kv", KvJson(kv, r.kv)},
+          {"kv", KvJson(kv, type, r.kv)},
           {"memory", MemoryJson()},
           {"machine", MachineJson(threads)}};
 }

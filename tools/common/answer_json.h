@@ -9,6 +9,6 @@
 namespace arkvale::tools {
 
 // {text, token_ids, stop_reason, tokens, timings, kv, memory, machine}; times that were not reached are null.
-Json AnswerJson(KvOptions kv, const GenerateResult& result, int32_t threads);
+Json AnswerJson(KvOptions kv, KvType type, const GenerateResult& result, int32_t threads);
 
 }  // namespace arkvale::tools

@@ -23,6 +23,10 @@ std::string Compiler() {
 #endif
 }
 
+std::string CompilerFlags() { return ARKVALE_COMPILER_FLAGS; }
+
+std::string LlamaVersion() { return ARKVALE_LLAMA_VERSION; }
+
 std::string BuildType() {
   std::string type = ARKVALE_BUILD_TYPE;
   if (*kSanitizer != '\0') type += std::string("+") + kSanitizer;

@@ -8,6 +8,10 @@ namespace arkvale::tools {
 std::string Version();
 // "GCC 12.2.0"
 std::string Compiler();
+// What CMake gives it for every file: "-O3 -DNDEBUG".
+std::string CompilerFlags();
+// The llama.cpp this binary holds: "llama.cpp of llama-cpp-python 0.3.36".
+std::string LlamaVersion();
 // CMake's build type with the sanitizer, if any: "Release", "Debug+address".
 std::string BuildType();
 // The commit the build tree was configured at; empty outside a repository.

@@ -25,13 +25,14 @@ Json MachineJson(int32_t threads) {
 
 Json MemoryJson() { return {{"rss_peak_bytes", PeakRssBytes()}}; }
 
-Json KvJson(const KvOptions& options, const KvStats& stats) {
+Json KvJson(const KvOptions& options, KvType type, const KvStats& stats) {
   const bool full = options.policy == KvPolicyKind::kFull;
   const bool audited = stats.audit.samples > 0;
   const KvCounters& c = stats.counters;
   return {{"policy", KvPolicyName(options.policy)},
           {"budget_tokens", full ? 0 : options.budget_tokens},
           {"page_tokens", options.page_tokens},
+          {"kv_type", KvTypeName(type)},
           {"digest", full ? Json(nullptr) : Json(DigestName(options.ResolvedDigest()))},
           {"hot_bytes", stats.hot_bytes},
           {"hot_bytes_peak", stats.hot_bytes_peak},

@@ -20,7 +20,7 @@ Json MachineJson(int32_t threads);
 Json MemoryJson();
 
 // The `kv` object of `generate --json`. The audit fields are null where nothing was audited.
-Json KvJson(const KvOptions& options, const KvStats& stats);
+Json KvJson(const KvOptions& options, KvType type, const KvStats& stats);
 
 // One line. Bytes that are not UTF-8 (a token cut by the end of the text) become U+FFFD.
 std::string Dump(const Json& json);

@@ -89,6 +89,10 @@ void EngineFlags::Add(Cli& cli) {
       ->type_name("N")
       ->default_str("the model's")
       ->group(group);
+  app.add_option("--kv-type", kv_type_, "element type of K and V: f16, or q8_0 = 8 bits with a scale per 32 elements")
+      ->type_name("NAME")
+      ->capture_default_str()
+      ->group(group);
   app.add_option("--kv-host-mem", host_mem_, "hard limit of the KV cache in RAM")
       ->type_name("SIZE")
       ->default_str("half of RAM")
@@ -110,6 +114,7 @@ void EngineFlags::Add(Cli& cli) {
 Result<EngineOptions> EngineFlags::Get() const {
   if (device_ != "cpu") return InvalidArgument("--device '" + device_ + "' is unknown: use cpu");
   EngineOptions options{.model_path = model_, .threads = threads_, .ctx_tokens = ctx_tokens_};
+  ARKVALE_ASSIGN_OR_RETURN(options.kv_type, ParseKvType(kv_type_));
   ARKVALE_ASSIGN_OR_RETURN(options.host_limit_bytes, ParseLimit("--kv-host-mem", host_mem_));
   ARKVALE_ASSIGN_OR_RETURN(options.hot_limit_bytes, ParseLimit("--kv-hot-mem", hot_mem_));
   ARKVALE_ASSIGN_OR_RETURN(options.rope_scaling, ParseRopeScaling(rope_scaling_));

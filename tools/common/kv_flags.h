@@ -10,14 +10,14 @@
 
 namespace arkvale::tools {
 
-// -m, --device, --threads, --ctx, --kv-host-mem, --kv-hot-mem, --rope-scaling, --rope-scale.
+// -m, --device, --threads, --ctx, --kv-type, --kv-host-mem, --kv-hot-mem, --rope-scaling, --rope-scale.
 class EngineFlags {
  public:
   void Add(Cli& cli);
   Result<EngineOptions> Get() const;
 
  private:
-  std::string model_, device_ = "cpu", host_mem_, hot_mem_, rope_scaling_;
+  std::string model_, device_ = "cpu", kv_type_ = "f16", host_mem_, hot_mem_, rope_scaling_;
   int32_t threads_ = 0;
   int64_t ctx_tokens_ = 0;
   float rope_scale_ = 0;

@@ -15,11 +15,12 @@
 namespace arkvale::tools {
 namespace {
 
-std::unique_ptr<Runtime> Load(const std::string& file) {
+std::unique_ptr<Runtime> Load(const std::string& file, KvType kv_type = KvType::kF16) {
   const char* dir = std::getenv("ARKVALE_MODELS");
   EngineOptions options;
   options.model_path = (dir != nullptr ? std::string(dir) : std::string(ARKVALE_SOURCE_DIR) + "/models") + "/" + file;
   options.threads = 2;
+  options.kv_type = kv_type;
   auto runtime = Runtime::Load(options);
   EXPECT_TRUE(runtime.ok()) << runtime.status().ToString();
   return runtime.ok() ? std::move(*runtime) : nullptr;
@@ -61,7 +62,8 @@ TEST(Lockstep, ABudgetForEverythingIsDenseAndASmallOneIsNot) {
     ++n_calls;
     return OkStatus();
   };
-  const auto runs = RunLockstep(*runtime, base, std::span(ids).subspan(kContext), cells, count);
+  const auto runs =
+      RunLockstep({runtime.get(), &base}, {runtime.get(), &base}, std::span(ids).subspan(kContext), cells, count);
   ASSERT_TRUE(runs.ok()) << runs.status().ToString();
   EXPECT_EQ(n_calls, kSteps);
   std::vector<double> kl;
@@ -84,6 +86,31 @@ TEST(Lockstep, ABudgetForEverythingIsDenseAndASmallOneIsNot) {
   EXPECT_EQ(base.n_tokens(), kContext) << "the base is left alone";
 }
 
+// What 8 bits cost: more than rounding, little beside a budget.
+TEST(Lockstep, AnotherKvTypeIsComparedWithTheReference) {
+  constexpr int64_t kContext = 1000, kSteps = 6;
+  const auto reference = SmolLm2(), q8 = Load("SmolLM2-135M-Instruct.Q4_1.gguf", KvType::kQ8);
+  ASSERT_TRUE(reference != nullptr && q8 != nullptr);
+  const auto ids = NovelIds(*reference, kContext + kSteps + 1);
+  const Session base = Dense(*reference, std::span(ids).first(kContext));
+  const Session typed = Dense(*q8, std::span(ids).first(kContext));
+  const std::vector<KvOptions> cells = {DenseOptions(), FloorOptions({}), DenseOptions(), Arkvale(256)};
+  const auto runs = RunLockstep({reference.get(), &base}, {q8.get(), &typed}, std::span(ids).subspan(kContext), cells,
+                                [] { return OkStatus(); });
+  ASSERT_TRUE(runs.ok()) << runs.status().ToString();
+  std::vector<double> kl;
+  for (const CellRun& run : *runs) kl.push_back(Summarise({&run.steps, 1}).kl_mean);
+  EXPECT_EQ(kl[0], 0);
+  EXPECT_GT(kl[2], 3 * kl[1]);
+  EXPECT_LT(kl[2], 0.01);
+  EXPECT_GT(kl[3], kl[2]);
+  EXPECT_EQ((*runs)[1].prefill_kl, 0);
+  EXPECT_GT((*runs)[2].prefill_kl, 0);
+  const KvStats f16 = (*runs)[0].stats, small = (*runs)[2].stats;
+  EXPECT_EQ(small.full_bytes * 32, f16.full_bytes * 17) << "8.5 bits for 16";
+  EXPECT_EQ(small.total_bytes * 32, f16.total_bytes * 17);
+}
+
 TEST(Lockstep, StopsWhereItIsAskedTo) {
   const auto runtime = SmolLm2();
   ASSERT_NE(runtime, nullptr);
@@ -91,7 +118,8 @@ TEST(Lockstep, StopsWhereItIsAskedTo) {
   const Session base = Dense(*runtime, std::span(ids).first(64));
   const std::vector<KvOptions> cells = {DenseOptions()};
   const auto stop = [] { return Cancelled("interrupted"); };
-  EXPECT_EQ(RunLockstep(*runtime, base, std::span(ids).subspan(64), cells, stop).status().kind(),
+  const PrefilledContext context{runtime.get(), &base};
+  EXPECT_EQ(RunLockstep(context, context, std::span(ids).subspan(64), cells, stop).status().kind(),
             StatusKind::kCancelled);
 }
 

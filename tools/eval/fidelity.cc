@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,7 +34,7 @@ struct Plan {
   std::vector<int64_t> contexts;
   int64_t steps = 0, windows = 0;
   bool copy = false;
-  std::vector<KvOptions> cells;  // dense, floor, then the user's
+  std::vector<KvOptions> cells;  // dense, floor, dense in another KV type if there is one, then the user's
 
   int64_t fed() const { return std::max(steps, copy ? kCopySteps : 0); }
   int64_t runs() const { return static_cast<int64_t>(texts.size() * contexts.size()) * windows * (copy ? 3 : 1); }
@@ -100,6 +101,7 @@ Result<Plan> MakePlan(const Flags& flags, const Runtime& runtime) {
   ARKVALE_ASSIGN_OR_RETURN(const auto cells,
                            flags.eval.Cells(PresetCells(preset, runtime.ctx_tokens()), runtime.info()));
   plan.cells = {DenseOptions(), FloorOptions(cells.empty() ? KvOptions() : cells.front())};
+  if (runtime.kv_type() != KvType::kF16) plan.cells.push_back(DenseOptions());
   plan.cells.insert(plan.cells.end(), cells.begin(), cells.end());
   return plan;
 }
@@ -107,9 +109,11 @@ Result<Plan> MakePlan(const Flags& flags, const Runtime& runtime) {
 // One run of the command: what all windows share.
 class FidelityTask {
  public:
-  FidelityTask(const Flags& flags, const Plan& plan, Runtime& runtime, RunInfo info, RecordLog& log)
+  // `reference` keeps f16; it is `runtime` where that does too.
+  FidelityTask(const Flags& flags, const Plan& plan, Runtime& reference, Runtime& runtime, RunInfo info, RecordLog& log)
       : flags_(flags),
         plan_(plan),
+        reference_(reference),
         runtime_(runtime),
         info_(std::move(info)),
         log_(log),
@@ -120,11 +124,13 @@ class FidelityTask {
  private:
   Status RunText(const std::string& path);
   Status RunWindow(const SegmentInfo& window, std::span<const int32_t> ids, std::vector<CellTotals>& totals);
-  Status RunSegment(const Session& base, const SegmentInfo& segment, std::span<const int32_t> ids,
-                    std::vector<CellTotals>& totals);
+  Result<Session> Prefill(Runtime& runtime, std::span<const int32_t> ids);
+  Status RunSegment(const PrefilledContext& reference, const PrefilledContext& base, const SegmentInfo& segment,
+                    std::span<const int32_t> ids, std::vector<CellTotals>& totals);
 
   const Flags& flags_;
   const Plan& plan_;
+  Runtime& reference_;
   Runtime& runtime_;
   RunInfo info_;
   RecordLog& log_;
@@ -172,26 +178,39 @@ Status FidelityTask::RunText(const std::string& path) {
   return OkStatus();
 }
 
+Result<Session> FidelityTask::Prefill(Runtime& runtime, std::span<const int32_t> ids) {
+  ARKVALE_ASSIGN_OR_RETURN(Session session, Session::Make(runtime, DenseOptions()));
+  ARKVALE_RETURN_IF_ERROR(session.Prefill(ids, true, [&](int64_t done) {
+    progress_.Show("prefill, run " + std::to_string(runs_done_ + 1) + "/" + std::to_string(plan_.runs()), done,
+                   static_cast<int64_t>(ids.size()), "tokens");
+    return g_cancel ? Cancelled("interrupted") : OkStatus();
+  }));
+  return session;
+}
+
 Status FidelityTask::RunWindow(const SegmentInfo& window, std::span<const int32_t> ids,
                                std::vector<CellTotals>& totals) {
   const int64_t n = window.context_tokens;
-  ARKVALE_ASSIGN_OR_RETURN(Session base, Session::Make(runtime_, DenseOptions()));
-  ARKVALE_RETURN_IF_ERROR(base.Prefill(ids.first(n), true, [&](int64_t done) {
-    progress_.Show("prefill, run " + std::to_string(runs_done_ + 1) + "/" + std::to_string(plan_.runs()), done, n,
-                   "tokens");
-    return g_cancel ? Cancelled("interrupted") : OkStatus();
-  }));
-  ARKVALE_RETURN_IF_ERROR(RunSegment(base, window, ids.subspan(n), totals));
+  ARKVALE_ASSIGN_OR_RETURN(const Session dense, Prefill(reference_, ids.first(n)));
+  const PrefilledContext reference{&reference_, &dense};
+  std::optional<Session> typed;
+  PrefilledContext base = reference;
+  if (&runtime_ != &reference_) {
+    ARKVALE_ASSIGN_OR_RETURN(typed, Prefill(runtime_, ids.first(n)));
+    base = {&runtime_, &*typed};
+  }
+  ARKVALE_RETURN_IF_ERROR(RunSegment(reference, base, window, ids.subspan(n), totals));
   if (!plan_.copy) return OkStatus();
   for (const int64_t start : {n / 4, n / 2}) {
     SegmentInfo copy = window;
     copy.copy_start = start;
-    ARKVALE_RETURN_IF_ERROR(RunSegment(base, copy, ids.subspan(start, kCopySteps + 1), totals));
+    ARKVALE_RETURN_IF_ERROR(RunSegment(reference, base, copy, ids.subspan(start, kCopySteps + 1), totals));
   }
   return OkStatus();
 }
 
-Status FidelityTask::RunSegment(const Session& base, const SegmentInfo& segment, std::span<const int32_t> ids,
+Status FidelityTask::RunSegment(const PrefilledContext& reference, const PrefilledContext& base,
+                                const SegmentInfo& segment, std::span<const int32_t> ids,
                                 std::vector<CellTotals>& totals) {
   int64_t step = 0;
   const auto n_steps = static_cast<int64_t>(ids.size()) - 1;
@@ -200,16 +219,16 @@ Status FidelityTask::RunSegment(const Session& base, const SegmentInfo& segment,
                    "steps");
     return g_cancel ? Cancelled("interrupted") : OkStatus();
   };
-  ARKVALE_ASSIGN_OR_RETURN(const auto runs, RunLockstep(runtime_, base, ids, plan_.cells, before_step));
+  ARKVALE_ASSIGN_OR_RETURN(const auto runs, RunLockstep(reference, base, ids, plan_.cells, before_step));
   const KvShape& shape = runtime_.cache().shape();
   progress_.Clear();
   for (size_t c = 0; c < runs.size(); ++c) {
     const KvOptions& options = plan_.cells[c];
     totals[c].Add(segment, runs[c], shape);
     if (c == kFloorCell) continue;  // a figure of the summary
-    ARKVALE_RETURN_IF_ERROR(log_.Write(WindowRecord(info_, segment, options, runs[c], shape)));
+    ARKVALE_RETURN_IF_ERROR(log_.Write(WindowRecord(CellInfo(info_, c), segment, options, runs[c], shape)));
     if (steps_file_ != nullptr) {
-      ARKVALE_RETURN_IF_ERROR(steps_file_->Write(StepLines(info_, segment, options, runs[c])));
+      ARKVALE_RETURN_IF_ERROR(steps_file_->Write(StepLines(CellInfo(info_, c), segment, options, runs[c])));
     }
   }
   ++runs_done_;
@@ -220,10 +239,16 @@ Status Run(const Flags& flags) {
   ARKVALE_ASSIGN_OR_RETURN(const EngineOptions options, flags.eval.engine());
   ARKVALE_ASSIGN_OR_RETURN(const auto runtime, Runtime::Load(options));
   ARKVALE_ASSIGN_OR_RETURN(const Plan plan, MakePlan(flags, *runtime));
-  ARKVALE_ASSIGN_OR_RETURN(RunInfo info,
-                           RunInfo::Make("fidelity", options.model_path, flags.eval.kv_opt(), runtime->threads()));
+  std::unique_ptr<Runtime> other;  // the reference, where the cells do not keep f16
+  if (options.kv_type != KvType::kF16) {
+    EngineOptions f16 = options;
+    f16.kv_type = KvType::kF16;
+    ARKVALE_ASSIGN_OR_RETURN(other, Runtime::Load(f16));
+  }
+  Runtime& reference = other == nullptr ? *runtime : *other;
+  ARKVALE_ASSIGN_OR_RETURN(RunInfo info, RunInfo::Make("fidelity", options, flags.eval.kv_opt(), runtime->threads()));
   ARKVALE_ASSIGN_OR_RETURN(const auto log, RecordLog::Open(flags.eval.out(), flags.eval.json(), false));
-  return FidelityTask(flags, plan, *runtime, std::move(info), *log).Run();
+  return FidelityTask(flags, plan, reference, *runtime, std::move(info), *log).Run();
 }
 
 }  // namespace

@@ -94,7 +94,7 @@ Json CellRow(const RunInfo& run, const CellTotals& totals, const CellTotals& flo
 
 std::string KlCell(const Json& row, const std::string& name, const std::string& floored) {
   if (!row.contains(name)) return "-";
-  if (row["policy"] == "full") return "0";
+  if (row["policy"] == "full" && row["kv_type"] == KvTypeName(KvType::kF16)) return "0";
   if (row[floored].get<bool>()) return "<= floor";
   const std::string stem = name == "kl_mean" ? "kl" : name;
   return WithInterval(row[name].get<double>(), row[stem + "_lo"].get<double>(), row[stem + "_hi"].get<double>());
@@ -137,6 +137,11 @@ void CellTotals::Add(const SegmentInfo& segment, const CellRun& run, const KvSha
   recalls.push_back(RecallsPerStep(run.stats));
 }
 
+RunInfo CellInfo(RunInfo run, size_t cell) {
+  if (cell <= kFloorCell) run.kv_type = KvType::kF16;
+  return run;
+}
+
 Json WindowRecord(const RunInfo& run, const SegmentInfo& segment, const KvOptions& options, const CellRun& cell,
                   const KvShape& shape) {
   Json record = CellFields(run, options);
@@ -174,7 +179,7 @@ std::string StepLines(const RunInfo& run, const SegmentInfo& segment, const KvOp
   for (size_t j = 0; j < cell.steps.size(); ++j) {
     const StepFidelity& s = cell.steps[j];
     Json line = {{"record_id", segment.Id()}};
-    for (const char* name : {"policy", "budget_tokens", "page_tokens", "digest"}) line[name] = fields[name];
+    for (const char* name : {"policy", "budget_tokens", "page_tokens", "digest", "kv_type"}) line[name] = fields[name];
     line.update({{"step", j},
                  {"kl", s.kl},
                  {"nll", s.nll},
@@ -195,7 +200,7 @@ Json FidelitySummaryJson(const RunInfo& run, const std::vector<std::vector<CellT
     const CellTotals& floor = at_length[kFloorCell];
     kl_floor = std::max(kl_floor, MeanKl(floor.prose));
     for (size_t c = 0; c < at_length.size(); ++c) {
-      if (c != kFloorCell) cells.push_back(CellRow(run, at_length[c], floor));
+      if (c != kFloorCell) cells.push_back(CellRow(CellInfo(run, c), at_length[c], floor));
     }
   }
   Json summary = {{"schema", "arkvale.eval/1"}, {"task", run.task}, {"model", run.model}};
@@ -208,17 +213,19 @@ Json FidelitySummaryJson(const RunInfo& run, const std::vector<std::vector<CellT
 
 std::string FidelityTable(const Json& summary) {
   std::string text =
-      "KL to dense attention in nats, mean [95 % interval over windows]; estimate + select as a share of a step's "
+      "KL to dense attention over f16 K and V in nats, mean [95 % interval over windows]; estimate + select as a share "
+      "of a step's "
       "time\n\n"
-      "| context | policy | budget | page | digest | kl | kl p99 | same top | ppl ratio | kl copy | same top copy | "
+      "| context | policy | budget | page | digest | kv | kl | kl p99 | same top | ppl ratio | kl copy | same top copy "
+      "| "
       "hot "
       "tokens/layer | hot MiB | digest MiB | recalls/step | audit | step ms | est+sel |\n|";
-  for (int i = 0; i < 18; ++i) text += " --- |";
+  for (int i = 0; i < 19; ++i) text += " --- |";
   text += "\n";
   constexpr double kMiB = 1.0 / (1 << 20);
   for (const Json& row : summary["cells"]) {
     text += "| " + Field(row, "context_tokens") + " | " + Field(row, "policy") + " | " + Field(row, "budget_tokens") +
-            " | " + Field(row, "page_tokens") + " | " + Field(row, "digest") + " | " +
+            " | " + Field(row, "page_tokens") + " | " + Field(row, "digest") + " | " + Field(row, "kv_type") + " | " +
             KlCell(row, "kl_mean", "at_floor") + " | " + Field(row, "kl_p99") + " | " + Field(row, "same_top") + " | " +
             Field(row, "ppl_ratio") + " | " + KlCell(row, "kl_copy", "at_floor_copy") + " | " +
             Field(row, "same_top_copy") + " | " + Field(row, "hot_tokens_per_layer_mean") + " | " +

@@ -12,9 +12,6 @@
 
 namespace arkvale::tools {
 
-// Places in the list of cells that a run compares; the user's follow.
-inline constexpr size_t kDenseCell = 0, kFloorCell = 1;
-
 // One run of all cells over the steps of one window.
 struct SegmentInfo {
   std::string text;            // the file's name
@@ -45,6 +42,9 @@ struct CellTotals {
 
   void Add(const SegmentInfo& segment, const CellRun& run, const KvShape& shape);
 };
+
+// What a cell's records share: the dense reference keeps f16 whatever the cells do.
+RunInfo CellInfo(RunInfo run, size_t cell);
 
 Json WindowRecord(const RunInfo& run, const SegmentInfo& segment, const KvOptions& options, const CellRun& cell,
                   const KvShape& shape);

@@ -61,15 +61,17 @@ int64_t WindowStart(int64_t w, int64_t n_windows, int64_t n_text, int64_t n_ids)
   return n_windows == 1 ? 0 : w * (n_text - n_ids) / (n_windows - 1);
 }
 
-Result<std::vector<CellRun>> RunLockstep(Runtime& runtime, const Session& base, std::span<const int32_t> ids,
-                                         std::span<const KvOptions> cells, const std::function<Status()>& before_step) {
+Result<std::vector<CellRun>> RunLockstep(const PrefilledContext& reference, const PrefilledContext& base,
+                                         std::span<const int32_t> ids, std::span<const KvOptions> cells,
+                                         const std::function<Status()>& before_step) {
+  const auto context = [&](size_t c) -> const PrefilledContext& { return c <= kFloorCell ? reference : base; };
   ARKVALE_CHECK(!cells.empty() && cells[0].policy == KvPolicyKind::kFull);
   DenseStep dense;
-  ARKVALE_RETURN_IF_ERROR(dense.Set(base.logits()));
+  ARKVALE_RETURN_IF_ERROR(dense.Set(reference.session->logits()));
   std::vector<CellRun> runs(cells.size());
   std::vector<Session> sessions;
   for (size_t c = 0; c < cells.size(); ++c) {
-    ARKVALE_ASSIGN_OR_RETURN(Session fork, base.Fork(cells[c]));
+    ARKVALE_ASSIGN_OR_RETURN(Session fork, context(c).session->Fork(cells[c]));
     ARKVALE_ASSIGN_OR_RETURN(runs[c].prefill_kl, dense.Kl(fork.logits()));
     sessions.push_back(std::move(fork));
   }
@@ -77,7 +79,7 @@ Result<std::vector<CellRun>> RunLockstep(Runtime& runtime, const Session& base, 
     ARKVALE_RETURN_IF_ERROR(before_step());
     for (size_t c = 0; c < cells.size(); ++c) {
       if (!runs[c].error.empty()) continue;
-      ARKVALE_RETURN_IF_ERROR(TimedStep(runtime.cache(), sessions[c], ids[j], runs[c]));
+      ARKVALE_RETURN_IF_ERROR(TimedStep(context(c).runtime->cache(), sessions[c], ids[j], runs[c]));
       if (c == 0) ARKVALE_RETURN_IF_ERROR(dense.Set(sessions[0].logits()));
       Compare(dense, sessions[c].logits(), ids[j + 1], runs[c]);
     }

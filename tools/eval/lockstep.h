@@ -17,7 +17,7 @@ namespace arkvale::tools {
 struct CellRun {
   WindowSteps steps;
   std::vector<double> step_ms;  // without the audit's share
-  double prefill_kl = 0;        // at the context's last token: 0 as long as every policy's prefill is dense
+  double prefill_kl = 0;        // at the context's last token: 0 where the prefill is dense and of the same KV type
   KvTimings spent;
   KvStats stats;
   std::string error;  // empty, or why `steps` is empty
@@ -31,10 +31,22 @@ KvOptions FloorOptions(const KvOptions& like);
 // Start of window w of `n_windows` with `n_ids` ids each, spread over a text of `n_text` >= n_ids ids.
 int64_t WindowStart(int64_t w, int64_t n_windows, int64_t n_text, int64_t n_ids);
 
-// Tokens ids[0..n-2] are fed, ids[1..n-1] are the next tokens they should predict. `base` holds the context under full
-// attention, with its last logits; each cell runs in a fork of it. cells[0] must be DenseOptions(). `before_step` may
-// end the run. Internal where the dense run's logits mean nothing; where a cell's do, its `error` says so.
-Result<std::vector<CellRun>> RunLockstep(Runtime& runtime, const Session& base, std::span<const int32_t> ids,
-                                         std::span<const KvOptions> cells, const std::function<Status()>& before_step);
+// Places in the list of cells that a run compares: dense attention, with which all are compared, and the noise floor.
+// The others follow.
+inline constexpr size_t kDenseCell = 0, kFloorCell = 1;
+
+// A context prefilled under full attention, with its last logits, and where it lives.
+struct PrefilledContext {
+  Runtime* runtime = nullptr;
+  const Session* session = nullptr;
+};
+
+// Tokens ids[0..n-2] are fed, ids[1..n-1] are the next tokens they should predict. The cells kDenseCell and kFloorCell
+// run in forks of `reference`, the others of `base`: the same context, perhaps kept in another KV type. cells[0] must
+// be DenseOptions(). `before_step` may end the run. Internal where the dense run's logits mean nothing; where a cell's
+// do, its `error` says so.
+Result<std::vector<CellRun>> RunLockstep(const PrefilledContext& reference, const PrefilledContext& base,
+                                         std::span<const int32_t> ids, std::span<const KvOptions> cells,
+                                         const std::function<Status()>& before_step);
 
 }  // namespace arkvale::tools

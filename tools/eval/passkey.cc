@@ -202,8 +202,7 @@ Status Run(const Flags& flags) {
   ARKVALE_ASSIGN_OR_RETURN(const EngineOptions options, flags.eval.engine());
   ARKVALE_ASSIGN_OR_RETURN(const auto runtime, Runtime::Load(options));
   ARKVALE_ASSIGN_OR_RETURN(const Plan plan, MakePlan(flags, *runtime));
-  ARKVALE_ASSIGN_OR_RETURN(RunInfo info,
-                           RunInfo::Make("passkey", options.model_path, flags.eval.kv_opt(), runtime->threads()));
+  ARKVALE_ASSIGN_OR_RETURN(RunInfo info, RunInfo::Make("passkey", options, flags.eval.kv_opt(), runtime->threads()));
   ARKVALE_ASSIGN_OR_RETURN(const auto log, RecordLog::Open(flags.eval.out(), flags.eval.json(), true));
   return PasskeyTask(flags, plan, *runtime, std::move(info), *log).Run();
 }

@@ -46,13 +46,14 @@ Status WriteFile(const std::string& path, const std::string& text) {
 
 }  // namespace
 
-Result<RunInfo> RunInfo::Make(const std::string& task, const std::string& model_path, const std::string& kv_opt,
+Result<RunInfo> RunInfo::Make(const std::string& task, const EngineOptions& engine, const std::string& kv_opt,
                               int32_t threads) {
-  ARKVALE_ASSIGN_OR_RETURN(const std::string hash, FileSha256Hex(model_path));
+  ARKVALE_ASSIGN_OR_RETURN(const std::string hash, FileSha256Hex(engine.model_path));
   return RunInfo{.task = task,
-                 .model = std::filesystem::path(model_path).filename().string(),
+                 .model = std::filesystem::path(engine.model_path).filename().string(),
                  .model_sha256_prefix = hash.substr(0, kHashPrefix),
                  .kv_opt = kv_opt,
+                 .kv_type = engine.kv_type,
                  .threads = threads};
 }
 
@@ -73,7 +74,7 @@ Json CellFields(const RunInfo& run, const KvOptions& o) {
           {"sink_pages", unless_full(o.sink_pages)},
           {"window_pages", unless_full(o.window_pages)},
           {"dense_layers", unless_full(o.dense_layers)},
-          {"kv_type", "f16"},
+          {"kv_type", KvTypeName(run.kv_type)},
           {"kv_opt", unless_full(run.kv_opt)},
           {"audit_every", unless_full(o.audit_every)},
           {"feed", "3stage"},

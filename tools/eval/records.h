@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "arkvale/engine.h"
 #include "arkvale/kv_options.h"
 #include "arkvale/stats.h"
 #include "arkvale/status.h"
@@ -17,9 +18,10 @@ namespace arkvale::tools {
 // What all records of a run share.
 struct RunInfo {
   std::string task, model, model_sha256_prefix, kv_opt;
+  KvType kv_type = KvType::kF16;
   int32_t threads = 0;
 
-  static Result<RunInfo> Make(const std::string& task, const std::string& model_path, const std::string& kv_opt,
+  static Result<RunInfo> Make(const std::string& task, const EngineOptions& engine, const std::string& kv_opt,
                               int32_t threads);
 };
 

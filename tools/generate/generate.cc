@@ -105,11 +105,12 @@ GenerateCallbacks MakeCallbacks(const Flags& flags, Progress& progress) {
 }
 
 // Cancelled with what was produced in `result`, or another error, or ok.
-Status Run(Flags& flags, GenerateResult& result, int32_t& threads) {
+Status Run(Flags& flags, GenerateResult& result, KvType& kv_type, int32_t& threads) {
   ARKVALE_RETURN_IF_ERROR(CheckFlags(flags));
   ARKVALE_ASSIGN_OR_RETURN(const EngineOptions options, flags.engine.Get());
   ARKVALE_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, Engine::Open(options));
   threads = engine->threads();
+  kv_type = engine->kv_type();
   flags.request.context = std::move(flags.prompt);
   if (!flags.file.empty()) {
     const int64_t ctx_tokens = options.ctx_tokens > 0 ? options.ctx_tokens : engine->model().context_tokens;
@@ -131,10 +132,12 @@ int RunGenerate(int argc, char** argv) {
 
   GenerateResult result;
   int32_t threads = 0;
-  const Status status = Run(flags, result, threads);
+  KvType kv_type{};
+  const Status status = Run(flags, result, kv_type, threads);
   if (Stdout().failed()) return cli.Fail(Stdout().status());
   if (!status.ok() && result.stop_reason.empty()) return cli.Fail(status);
-  const Status written = Stdout().Write(flags.json ? Dump(AnswerJson(flags.request.kv, result, threads)) : "\n");
+  const Status written =
+      Stdout().Write(flags.json ? Dump(AnswerJson(flags.request.kv, kv_type, result, threads)) : "\n");
   if (!written.ok()) return cli.Fail(written);
   if (!flags.quiet) PrintSummary(flags.request, result);
   return ExitCode(status);
