@@ -131,8 +131,8 @@ def draw_bars(svg, lines):
             svg.text(x + width / 2, HEIGHT - BOTTOM + 14 + 12 * j, word, text_anchor="middle", font_size=10)
     svg.text(BARS_X, HEIGHT - 6, f"at {depth} tokens", font_size=10)
     for i, (part, colour) in enumerate(PARTS.items()):
-        svg.add("rect", x=BARS_X + 20 + 48 * i, y=TOP - 30, width=8, height=8, fill=colour)
-        svg.text(BARS_X + 31 + 48 * i, TOP - 22, part, font_size=9)
+        svg.add("rect", x=BARS_X - 14 + 57 * i, y=TOP - 30, width=8, height=8, fill=colour)
+        svg.text(BARS_X - 3 + 57 * i, TOP - 22, part, font_size=9)
 
 
 def draw(lines, title):
