@@ -102,15 +102,6 @@ int64_t StripRows(const WeightView& w, int64_t packed_strip_bytes) {
 
 }  // namespace
 
-bool MatmulSupports(int32_t ggml_type) {
-  if (!CanDequantise(ggml_type) || kTileDepth % BlockElements(ggml_type) != 0) return false;
-  const ggml_type_traits_cpu& traits = CpuTraits(ggml_type);
-  if (traits.vec_dot == nullptr) return false;
-  if (traits.vec_dot_type == GGML_TYPE_F32) return true;
-  return CpuTraits(traits.vec_dot_type).from_float != nullptr &&
-         BlockElements(ggml_type) % BlockElements(traits.vec_dot_type) == 0;
-}
-
 void MatmulRows(const OpContext& ctx, const MatrixView& x, std::span<const MatmulTarget> targets) {
   auto* prepared = static_cast<RowsTarget*>(ctx.workspace->Shared(0, targets.size() * sizeof(RowsTarget)));
   int64_t bytes = 0, n_strips = 0;
