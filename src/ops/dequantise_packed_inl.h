@@ -6,7 +6,7 @@
 
 #include "ggml.h"
 #include "hwy/highway.h"
-#include "ops/packed_weight.h"
+#include "ops/packed_lanes_inl.h"
 
 // Per-target toggle of include guards, as hwy's own *-inl.h do it.
 #if defined(ARKVALE_OPS_DEQUANTISE_PACKED_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -20,29 +20,6 @@ HWY_BEFORE_NAMESPACE();
 namespace arkvale::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// As many of a group's 16 rows as a vector holds.
-using LaneFloat = hn::CappedTag<float, kPackedRows>;
-using LaneInt = hn::RebindToSigned<LaneFloat>;
-using LaneFloatV = hn::Vec<LaneFloat>;
-using LaneIntV = hn::Vec<LaneInt>;
-
-HWY_INLINE LaneFloatV LaneHalfs(const uint8_t* p) {
-  const hn::Rebind<hwy::float16_t, LaneFloat> d16;
-  return hn::PromoteTo(LaneFloat(), hn::LoadU(d16, reinterpret_cast<const hwy::float16_t*>(p)));
-}
-
-// T: uint8_t or int8_t.
-template <typename T>
-HWY_INLINE LaneFloatV LaneBytes(const uint8_t* p) {
-  const hn::Rebind<T, LaneFloat> d8;
-  return hn::ConvertTo(LaneFloat(), hn::PromoteTo(LaneInt(), hn::LoadU(d8, reinterpret_cast<const T*>(p))));
-}
-
-// Word `word` of each row; the codes of the first row begin at p.
-HWY_INLINE LaneIntV LaneWords(const uint8_t* p, int word) {
-  return hn::LoadU(LaneInt(), reinterpret_cast<const int32_t*>(p + word * kPackedRows * 4));
-}
-
 // Writes (code - kZero) * scale [+ offset] of columns [kFirst, kFirst + kCols) of 32, `stride` floats apart.
 template <int kWords, int kZero, bool kOffset>
 struct CodeWriter {
@@ -51,7 +28,8 @@ struct CodeWriter {
   float* HWY_RESTRICT to;
   int64_t stride;
 
-  HWY_INLINE void Write(int column, LaneIntV code) const {
+  HWY_INLINE void Write(int column, LaneWordV word) const {
+    LaneIntV code = hn::BitCast(LaneInt(), word);
     if constexpr (kZero != 0) code = hn::Sub(code, hn::Set(LaneInt(), kZero));
     const auto value = hn::ConvertTo(LaneFloat(), code);
     hn::StoreU(kOffset ? hn::MulAdd(value, scale, offset) : hn::Mul(value, scale), LaneFloat(), to + column * stride);
@@ -59,10 +37,10 @@ struct CodeWriter {
 
   // 8 bits: bytes from bit 0 up are the columns c, c+2, c+1, c+3.
   HWY_INLINE void Bytes(const uint8_t* codes) const {
-    const auto mask = hn::Set(LaneInt(), 255);
+    const auto mask = hn::Set(LaneWord(), 255);
 #pragma GCC unroll 8
     for (int w = 0; w < 8; ++w) {
-      const LaneIntV v = LaneWords(codes, w);
+      const LaneWordV v = LaneWords(codes, w);
       Write(4 * w, hn::And(v, mask));
       Write(4 * w + 2, hn::And(hn::ShiftRight<8>(v), mask));
       Write(4 * w + 1, hn::And(hn::ShiftRight<16>(v), mask));
@@ -75,16 +53,16 @@ struct CodeWriter {
   template <int kHalf>
   HWY_INLINE void Nibbles(const uint8_t* codes) const {
     constexpr int kHigh = kWords - 4;
-    const auto mask = hn::Set(LaneInt(), 15), high_mask = hn::Set(LaneInt(), ((1 << kHigh) - 1) << 4);
-    LaneIntV high = hn::Zero(LaneInt());
+    const auto mask = hn::Set(LaneWord(), 15), high_mask = hn::Set(LaneWord(), ((1u << kHigh) - 1) << 4);
+    LaneWordV high = hn::Zero(LaneWord());
     if constexpr (kHigh == 1) high = hn::ShiftRight<8 * kHalf>(LaneWords(codes, 4));
     if constexpr (kHigh == 2) high = LaneWords(codes, 4 + kHalf);
 #pragma GCC unroll 2
     for (int w = 2 * kHalf; w < 2 * kHalf + 2; ++w) {
-      LaneIntV low = LaneWords(codes, w);
+      LaneWordV low = LaneWords(codes, w);
 #pragma GCC unroll 4
       for (int j = 0; j < 4; ++j) {
-        LaneIntV even = hn::And(low, mask), odd = hn::And(hn::ShiftRight<16>(low), mask);
+        LaneWordV even = hn::And(low, mask), odd = hn::And(hn::ShiftRight<16>(low), mask);
         if constexpr (kHigh != 0) {
           even = hn::Or(even, hn::And(hn::ShiftLeft<4>(high), high_mask));
           odd = hn::Or(odd, hn::And(hn::ShiftRight<12>(high), high_mask));

@@ -3,7 +3,6 @@
 #include "ops/matmul_cpu.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "ggml-cpu.h"
 #include "ggml.h"
@@ -20,8 +19,6 @@ constexpr int64_t kStripBytes = 16 * 1024;
 // Packed strips are as long as balance allows, for streams of memory start slowly: so many per thread, or so long.
 constexpr int64_t kPackedStrips = 8;
 constexpr int64_t kPackedStripBytes = 64 * 1024;
-
-const ggml_type_traits_cpu& CpuTraits(int32_t type) { return *ggml_get_type_traits_cpu(static_cast<ggml_type>(type)); }
 
 // What x is converted to for a weight: the ggml type its dot product reads, or StepBlocks.
 constexpr int32_t kStepBlocks = -1;

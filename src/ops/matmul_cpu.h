@@ -6,9 +6,14 @@
 
 #include "ops/matmul.h"
 
+struct ggml_type_traits_cpu;
+
 namespace arkvale::cpu {
 
 bool MatmulSupports(int32_t ggml_type);
+
+// ggml's dot product of a weight type, and the type that it reads x in.
+const ggml_type_traits_cpu& CpuTraits(int32_t type);
 
 // The two paths; arguments are checked, x.rows > 0 and there is a target.
 void MatmulTiles(const OpContext& ctx, const MatrixView& x, std::span<const MatmulTarget> targets);
@@ -29,8 +34,9 @@ void RoundStepRow(const float* row, int64_t cols, StepBlock* out);
 // Rows [16 begin, 16 end) of a packed target for n rows of x [n, cols / kStepColumns].
 void MultiplyPackedGroups(const MatmulTarget& target, const StepBlock* x, int64_t n, int64_t begin, int64_t end);
 
-// Inputs that one pass over a tile covers: a panel of x (kTileDepth x 2 vectors of tokens, 32 KB with AVX-512) stays in
-// L1 while all features of a strip read it. A multiple of every GGUF block.
+// Inputs that one pass over a tile covers: the features that a register block multiplies (48 with AVX-512, 48 KB of the
+// tile; 16 with AVX2, 16 KB) stay in the first caches while all tokens of a pass read them. A multiple of every GGUF
+// block.
 inline constexpr int64_t kTileDepth = 256;
 
 }  // namespace arkvale::cpu

@@ -5,7 +5,6 @@
 
 #include <cmath>
 #include <cstring>
-#include <tuple>
 #include <vector>
 
 #include "ops/matmul.h"
@@ -17,23 +16,14 @@ namespace {
 using test::Matrix;
 using test::TestContext;
 
-using Param = std::tuple<int32_t, int64_t>;  // ggml type, instruction set
+constexpr int32_t kFloatTypes[] = {GGML_TYPE_F32, GGML_TYPE_F16, GGML_TYPE_BF16};
 
-class MatmulFloats : public testing::TestWithParam<Param> {
+class MatmulFloats : public test::EveryTypeAndTarget {
  protected:
-  int32_t type() const { return std::get<0>(GetParam()); }
   int64_t bytes() const { return TypeRowBytes(type(), 1); }
-
- private:
-  test::ScopedTarget target_{std::get<1>(GetParam())};
 };
 
-INSTANTIATE_TEST_SUITE_P(Types, MatmulFloats,
-                         testing::Combine(testing::Values(GGML_TYPE_F32, GGML_TYPE_F16, GGML_TYPE_BF16),
-                                          testing::ValuesIn(test::Targets())),
-                         [](const auto& info) {
-                           return TypeName(std::get<0>(info.param)) + "_" + hwy::TargetName(std::get<1>(info.param));
-                         });
+INSTANTIATE_TEST_SUITE_P(Types, MatmulFloats, MatmulFloats::Values(kFloatTypes), MatmulFloats::Name);
 
 // x = 1: out [cols, rows] is the weight itself.
 Matrix TimesUnit(const WeightView& w) {

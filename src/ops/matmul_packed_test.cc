@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
-#include <tuple>
 
 #include "ops/matmul.h"
 #include "ops/packed_test_util.h"
@@ -21,29 +20,16 @@ using test::Packed;
 using test::TestContext;
 using test::Weight;
 
-using Param = std::tuple<int32_t, int64_t>;  // a type and an instruction set
-
-class MatmulPacked : public testing::TestWithParam<Param> {
- public:
-  static std::string Name(const testing::TestParamInfo<Param>& info) {
-    return std::string(hwy::TargetName(std::get<1>(info.param))) + "_" + TypeName(std::get<0>(info.param));
-  }
-
+class MatmulPacked : public test::EveryTypeAndTarget {
  protected:
-  int32_t type() const { return std::get<0>(GetParam()); }
   // The nearest number of columns that fills spans.
   int64_t Cols(int64_t cols) const {
     const int64_t span = BlockElements(type());
     return std::max<int64_t>(1, cols / span) * span;
   }
-
- private:
-  test::ScopedTarget target_{std::get<1>(GetParam())};
 };
 
-INSTANTIATE_TEST_SUITE_P(Types, MatmulPacked,
-                         testing::Combine(testing::ValuesIn(kPackedTypes), testing::ValuesIn(test::Targets())),
-                         MatmulPacked::Name);
+INSTANTIATE_TEST_SUITE_P(Types, MatmulPacked, MatmulPacked::Values(kPackedTypes), MatmulPacked::Name);
 
 struct Options {
   int threads = 1;

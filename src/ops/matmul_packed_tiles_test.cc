@@ -1,8 +1,6 @@
 // Prefill from packed weights: the bits of the unpacked ones.
 #include <gtest/gtest.h>
 
-#include <tuple>
-
 #include "ops/matmul.h"
 #include "ops/packed_test_util.h"
 #include "ops/test_util.h"
@@ -17,25 +15,13 @@ using test::Packed;
 using test::TestContext;
 using test::Weight;
 
-using Param = std::tuple<int32_t, int64_t>;  // ggml type, instruction set
-
-class PackedTiles : public testing::TestWithParam<Param> {
+class PackedTiles : public test::EveryTypeAndTarget {
  protected:
-  int32_t type() const { return std::get<0>(GetParam()); }
   // A span of the type, and so the least number of columns.
-  int64_t span() const {
-    return type() == GGML_TYPE_Q4_K || type() == GGML_TYPE_Q5_K || type() == GGML_TYPE_Q6_K ? 256 : 32;
-  }
-
- private:
-  test::ScopedTarget target_{std::get<1>(GetParam())};
+  int64_t span() const { return BlockElements(type()); }
 };
 
-INSTANTIATE_TEST_SUITE_P(Types, PackedTiles,
-                         testing::Combine(testing::ValuesIn(kPackedTypes), testing::ValuesIn(test::Targets())),
-                         [](const auto& info) {
-                           return TypeName(std::get<0>(info.param)) + "_" + hwy::TargetName(std::get<1>(info.param));
-                         });
+INSTANTIATE_TEST_SUITE_P(Types, PackedTiles, PackedTiles::Values(kPackedTypes), PackedTiles::Name);
 
 // The product with gaps everywhere, into what was there before.
 Matrix Product(int threads, Matrix& x, int64_t n, const WeightView& w, bool add = false, const float* bias = nullptr) {

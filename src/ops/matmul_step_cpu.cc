@@ -12,8 +12,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <limits>
 
 #include "ggml.h"
 #include "ops/step_kernels_inl.h"
@@ -29,12 +27,12 @@ HWY_INLINE int32_t SumOf(const int16_t* x, int n) {
 }
 
 HWY_INLINE void RoundStepBlock(const float* HWY_RESTRICT row, StepBlock& out) {
-  const StepFloat d;
-  const hn::Rebind<int16_t, StepFloat> d16;
-  StepFloatV largest = hn::Zero(d), zeros = hn::Zero(d);  // zeros: 0 * x, NaN where x is not finite
+  const LaneFloat d;
+  const hn::Rebind<int16_t, LaneFloat> d16;
+  LaneFloatV largest = hn::Zero(d), zeros = hn::Zero(d);  // zeros: 0 * x, NaN where x is not finite
 #pragma GCC unroll 4
-  for (int i = 0; i < 32; i += kStepLanes) {
-    const StepFloatV x = hn::LoadU(d, row + i);
+  for (int i = 0; i < kStepColumns; i += kStepLanes) {
+    const LaneFloatV x = hn::LoadU(d, row + i);
     largest = hn::Max(largest, hn::Abs(x));
     zeros = hn::MulAdd(x, hn::Zero(d), zeros);
   }
@@ -43,25 +41,25 @@ HWY_INLINE void RoundStepBlock(const float* HWY_RESTRICT row, StepBlock& out) {
   // Blocks so small that 1 / amax could overflow count as 0.
   if (!(amax > 0x1p-100f) || std::isnan(out.scale)) {
     if (!std::isnan(out.scale)) out.scale = 0.0f;
-    std::fill_n(out.x, 32, int16_t{0});
+    std::fill_n(out.x, kStepColumns, int16_t{0});
     out.first_sum = out.second_sum = out.sum = 0;
     out.scaled_sum = out.scale;
     return;
   }
-  const StepFloatV inverse = hn::Set(d, 32767.0f / amax);
+  const LaneFloatV inverse = hn::Set(d, 32767.0f / amax);
 #pragma GCC unroll 4
-  for (int i = 0; i < 32; i += kStepLanes) {
-    const StepIntV rounded = hn::NearestInt(hn::Mul(hn::LoadU(d, row + i), inverse));
+  for (int i = 0; i < kStepColumns; i += kStepLanes) {
+    const LaneIntV rounded = hn::NearestInt(hn::Mul(hn::LoadU(d, row + i), inverse));
     hn::StoreU(hn::DemoteTo(d16, rounded), d16, out.x + i);
   }
-  out.first_sum = SumOf(out.x, 16);
-  out.second_sum = SumOf(out.x + 16, 16);
+  out.first_sum = SumOf(out.x, kStepColumns / 2);
+  out.second_sum = SumOf(out.x + kStepColumns / 2, kStepColumns / 2);
   out.sum = out.first_sum + out.second_sum;
   out.scaled_sum = out.scale * static_cast<float>(out.sum);
 }
 
 void RoundStepRow(const float* HWY_RESTRICT row, int64_t cols, StepBlock* HWY_RESTRICT out) {
-  for (int64_t c = 0; c < cols; c += 32) RoundStepBlock(row + c, *out++);
+  for (int64_t c = 0; c < cols; c += kStepColumns) RoundStepBlock(row + c, *out++);
 }
 
 // y [n, 16] -> columns [first_row, first_row + rows) of tokens [first_token, first_token + n).
@@ -79,7 +77,7 @@ void StoreGroup(const MatmulTarget& target, int64_t first_row, int64_t first_tok
 template <class Layout>
 void MultiplyGroups(const MatmulTarget& target, const StepBlock* x, int64_t n, int64_t begin, int64_t end) {
   const WeightView& w = target.weight;
-  const int64_t n_blocks = w.cols / 32;
+  const int64_t n_blocks = w.cols / kStepColumns;
   HWY_ALIGN float y[kStepTokens * kPackedRows];
   for (int64_t g = begin; g < end; ++g) {
     const auto* group = static_cast<const uint8_t*>(w.data) + g * kPackedRows * w.row_bytes;

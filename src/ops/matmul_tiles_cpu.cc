@@ -24,7 +24,6 @@
 #include "ops/dequantise.h"
 #include "ops/dequantise_inl.h"
 #include "ops/dequantise_packed_inl.h"
-#include "ops/packed_weight.h"
 #include "ops/transpose_inl.h"
 
 #ifndef ARKVALE_OPS_MATMUL_TILES_TYPES_
@@ -137,13 +136,13 @@ void FillTile(const WeightView& w, int64_t feature0, int64_t n_features, int64_t
 // sums (+)= x tile for kRows tokens and kCols vectors of features.
 template <int kCols, int kRows>
 HWY_INLINE void MicroKernel(const TileBlock& block) {
-  const hn::CappedTag<float, kPackedRows> d;
+  const LaneFloat d;
   const float* HWY_RESTRICT tile = block.tile;
   const float* HWY_RESTRICT x = block.x;
   float* HWY_RESTRICT sums = block.sums;
   const int64_t x_stride = block.x_stride, depth = block.depth;
   const bool first = block.first;
-  hn::Vec<decltype(d)> acc[kRows][kCols];
+  LaneFloatV acc[kRows][kCols];
 #pragma GCC unroll 8
   for (int64_t t = 0; t < kRows; ++t) {
 #pragma GCC unroll 3
@@ -152,7 +151,7 @@ HWY_INLINE void MicroKernel(const TileBlock& block) {
     }
   }
   for (int64_t k = 0; k < depth; ++k) {
-    hn::Vec<decltype(d)> weights[kCols];
+    LaneFloatV weights[kCols];
 #pragma GCC unroll 3
     for (int64_t v = 0; v < kCols; ++v) weights[v] = hn::Load(d, tile + k * kStripRows + v * kLanes);
 #pragma GCC unroll 8
@@ -197,7 +196,7 @@ int64_t RunBlock(const TileBlock& block, int64_t n_vectors, int64_t n_tokens) {
 // sums [n_tokens, kStripRows] of features [feature0, feature0 + n) -> rows of out from row0 on.
 void StoreSums(const MatmulTarget& target, int64_t feature0, int64_t n, int64_t row0, int64_t n_tokens,
                const float* sums) {
-  const hn::CappedTag<float, kPackedRows> d;
+  const LaneFloat d;
   const float* bias = target.bias == nullptr ? nullptr : target.bias + feature0;
   for (int64_t t = 0; t < n_tokens; ++t, sums += kStripRows) {
     float* out = target.out.row(row0 + t) + feature0;

@@ -5,11 +5,8 @@
 #include "ops/matmul_cpu.h"
 
 namespace arkvale::cpu {
-namespace {
 
 const ggml_type_traits_cpu& CpuTraits(int32_t type) { return *ggml_get_type_traits_cpu(static_cast<ggml_type>(type)); }
-
-}  // namespace
 
 bool MatmulSupports(int32_t ggml_type) {
   if (!CanDequantise(ggml_type) || kTileDepth % BlockElements(ggml_type) != 0) return false;

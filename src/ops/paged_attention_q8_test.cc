@@ -17,6 +17,19 @@ using test::Q8Case;
 using test::Q8Cases;
 using test::Q8Twin;
 
+// Calls check(twin in f32, twin in q8_0, queries per kv head, queries of all rows) for every case.
+template <typename Check>
+void ForEachQ8Case(uint64_t seed, float largest_q, const Check& check) {
+  for (const Q8Case& c : Q8Cases()) {
+    SCOPED_TRACE(c.name);
+    FakeCache f32(c.shape, c.rows, seed);
+    const Q8Twin q8(f32);
+    const PagedKv& kv = q8.kv();
+    check(f32.kv(), kv, c.gqa,
+          test::RandomVector(f32.rng(), int64_t{kv.n_rows} * kv.heads_per_row * c.gqa * kv.head_dim_k, largest_q));
+  }
+}
+
 struct Output {
   std::vector<float> out, lse;
   bool operator==(const Output& o) const { return test::SameBits(out, o.out) && test::SameBits(lse, o.lse); }
@@ -45,36 +58,25 @@ Output Step(const OpContext& ctx, const PagedKv& kv, const std::vector<float>& q
 
 TEST(PagedAttentionQ8, HasTheBitsOfItsF32TwinOnEveryTarget) {
   Machine machine(2);
-  for (const Q8Case& c : Q8Cases()) {
-    SCOPED_TRACE(c.name);
-    FakeCache f32(c.shape, c.rows, 1);
-    const Q8Twin q8(f32);
-    const auto q = test::RandomVector(
-        f32.rng(), int64_t{q8.kv().n_rows} * q8.kv().heads_per_row * c.gqa * q8.kv().head_dim_k, 4.0f);
+  ForEachQ8Case(1, 4.0f, [&](const PagedKv& f32, const PagedKv& q8, int32_t gqa, const std::vector<float>& q) {
     for (const float cap : {0.0f, 30.0f}) {
-      test::ForEachTarget(
-          [&] { EXPECT_EQ(Step(machine.ctx, q8.kv(), q, c.gqa, cap), Step(machine.ctx, f32.kv(), q, c.gqa, cap)); });
+      test::ForEachTarget([&] { EXPECT_EQ(Step(machine.ctx, q8, q, gqa, cap), Step(machine.ctx, f32, q, gqa, cap)); });
     }
-  }
+  });
 }
 
 // Bounds as in paged_attention_test.cc.
 TEST(PagedAttentionQ8, MatchesReferenceOnEveryTarget) {
   Machine machine(2);
-  for (const Q8Case& c : Q8Cases()) {
-    SCOPED_TRACE(c.name);
-    FakeCache f32(c.shape, c.rows, 2);
-    const Q8Twin q8(f32);
-    const PagedKv& kv = q8.kv();
-    const int32_t heads = kv.heads_per_row * c.gqa;
-    const auto q = test::RandomVector(f32.rng(), int64_t{kv.n_rows} * heads * kv.head_dim_k, 4.0f);
+  ForEachQ8Case(2, 4.0f, [&](const PagedKv&, const PagedKv& kv, int32_t gqa, const std::vector<float>& q) {
+    const int32_t heads = kv.heads_per_row * gqa;
     const double scale = 1.0f / std::sqrt(static_cast<float>(kv.head_dim_k));
     test::ForEachTarget([&] {
-      const Output got = Step(machine.ctx, kv, q, c.gqa, 0);
+      const Output got = Step(machine.ctx, kv, q, gqa, 0);
       for (int32_t r = 0; r < kv.n_rows; ++r) {
         for (int32_t h = 0; h < heads; ++h) {
           const int64_t at = r * heads + h;
-          const auto want = reference::Attend(kv, r, h / c.gqa, q.data() + at * kv.head_dim_k, scale);
+          const auto want = reference::Attend(kv, r, h / gqa, q.data() + at * kv.head_dim_k, scale);
           const double error = 4e-7 * (8 + want.top * std::sqrt(kv.head_dim_k));
           if (std::isinf(want.lse))
             EXPECT_EQ(got.lse[at], static_cast<float>(want.lse));
@@ -86,7 +88,7 @@ TEST(PagedAttentionQ8, MatchesReferenceOnEveryTarget) {
         }
       }
     });
-  }
+  });
 }
 
 TEST(PagedAttentionQ8, BitsDoNotDependOnThreadsOrOtherRows) {
@@ -185,15 +187,9 @@ Output Scores(const OpContext& ctx, const PagedKv& kv, const std::vector<float>&
 
 TEST(PageScoresQ8, HasTheBitsOfItsF32TwinOnEveryTarget) {
   Machine machine(2);
-  for (const Q8Case& c : Q8Cases()) {
-    SCOPED_TRACE(c.name);
-    FakeCache f32(c.shape, c.rows, 4);
-    const Q8Twin q8(f32);
-    const auto q = test::RandomVector(
-        f32.rng(), int64_t{q8.kv().n_rows} * q8.kv().heads_per_row * c.gqa * q8.kv().head_dim_k, 2.0f);
-    test::ForEachTarget(
-        [&] { EXPECT_EQ(Scores(machine.ctx, q8.kv(), q, c.gqa), Scores(machine.ctx, f32.kv(), q, c.gqa)); });
-  }
+  ForEachQ8Case(4, 2.0f, [&](const PagedKv& f32, const PagedKv& q8, int32_t gqa, const std::vector<float>& q) {
+    test::ForEachTarget([&] { EXPECT_EQ(Scores(machine.ctx, q8, q, gqa), Scores(machine.ctx, f32, q, gqa)); });
+  });
 }
 
 // The vectors and planes of one digest of `keys` [p, d].

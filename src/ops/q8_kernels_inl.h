@@ -67,28 +67,6 @@ void Q8Block(const Q8Cut& cut, const int8_t* const* pages, const int16_t* q, int
 
 #else
 
-// Block h of the result: the sums of block h of a, b, c, e.
-HWY_INLINE VI32 SumIntBlocks(VI32 a, VI32 b, VI32 c, VI32 e) {
-  const DI32 d;
-  const VI32 u = hn::Add(hn::InterleaveLower(d, a, c), hn::InterleaveUpper(d, a, c));
-  const VI32 v = hn::Add(hn::InterleaveLower(d, b, e), hn::InterleaveUpper(d, b, e));
-  return hn::Add(hn::InterleaveLower(d, u, v), hn::InterleaveUpper(d, u, v));
-}
-
-// Block h of the result: four partial sums of the lanes of acc[4 h].
-HWY_INLINE VI32 FoldInts(const VI32* acc) {
-  const DI32 d;
-  if constexpr (kN == 16) {
-    const VI32 x = hn::Add(hn::ConcatUpperLower(d, acc[8], acc[0]), hn::ConcatLowerUpper(d, acc[8], acc[0]));
-    const VI32 y = hn::Add(hn::ConcatUpperLower(d, acc[12], acc[4]), hn::ConcatLowerUpper(d, acc[12], acc[4]));
-    return hn::Add(hn::OddEvenBlocks(y, x), hn::SwapAdjacentBlocks(hn::OddEvenBlocks(x, y)));
-  } else if constexpr (kN == 8) {
-    return hn::Add(hn::ConcatUpperLower(d, acc[4], acc[0]), hn::ConcatLowerUpper(d, acc[4], acc[0]));
-  } else {
-    return acc[0];
-  }
-}
-
 template <bool kShort>
 HWY_INLINE hn::Vec<hn::Repartition<int16_t, DI32> > LoadQ8(const int8_t* row, int64_t offset, int64_t length) {
   const hn::Repartition<int16_t, DI32> d16;
@@ -129,7 +107,10 @@ HWY_INLINE void Q8Block(const Q8Cut& cut, const int8_t* const* pages, const int1
     }
   }
   for (int i = 0; i < 2 * kQ8Rows; ++i) acc[i] = hn::Add(acc[i], acc2[i]);
-  hn::StoreU(SumIntBlocks(FoldInts(acc), FoldInts(acc + 1), FoldInts(acc + 2), FoldInts(acc + 3)), d32, sums);
+  constexpr int kFolded = kQ8Rows / 2;
+  hn::StoreU(SumBlocks(FoldHeads<kFolded, 4>(acc), FoldHeads<kFolded, 4>(acc + 1), FoldHeads<kFolded, 4>(acc + 2),
+                       FoldHeads<kFolded, 4>(acc + 3)),
+             d32, sums);
 }
 
 #endif  // HWY_SCALAR

@@ -23,6 +23,7 @@ double Element(const std::byte* row, DType dtype, int64_t n, int64_t i) {
 
 struct Token {
   const std::byte *k, *v;
+  int64_t position;
 };
 
 std::vector<Token> ListTokens(const PagedKv& kv, int32_t row, int32_t head, int64_t from, int64_t to) {
@@ -36,7 +37,7 @@ std::vector<Token> ListTokens(const PagedKv& kv, int32_t row, int32_t head, int6
     for (int32_t t = begin; t < end; ++t) {
       const int64_t position = kv.page_positions == nullptr ? 0 : kv.page_positions[i] + t;
       if (position < from || position > to) continue;
-      tokens.push_back({k + t * KeyRowBytes(kv), v + t * ValueRowBytes(kv)});
+      tokens.push_back({k + t * KeyRowBytes(kv), v + t * ValueRowBytes(kv), position});
     }
   }
   return tokens;
@@ -71,6 +72,18 @@ Attended Attend(const PagedKv& kv, int32_t row, int32_t head, const float* q, do
   return result;
 }
 
+std::vector<TokenScore> TokenScores(const PagedKv& kv, int32_t row, int32_t head, const float* q, double scale,
+                                    double softcap, int64_t to) {
+  std::vector<TokenScore> scores;
+  for (const Token& token : ListTokens(kv, row, head, 0, to)) {
+    double dot = 0;
+    for (int32_t t = 0; t < kv.head_dim_k; ++t) dot += double{q[t]} * Element(token.k, kv.dtype, kv.head_dim_k, t);
+    const double score = softcap > 0 ? softcap * std::tanh(scale * dot / softcap) : scale * dot;
+    scores.push_back({token.position, score, scale * dot});
+  }
+  return scores;
+}
+
 double LargestDot(const PagedKv& kv, int32_t row, int32_t head, const float* q, int64_t from, int64_t to) {
   double largest = -std::numeric_limits<double>::infinity();
   for (const Token& token : ListTokens(kv, row, head, from, to)) {
@@ -79,6 +92,25 @@ double LargestDot(const PagedKv& kv, int32_t row, int32_t head, const float* q, 
     largest = std::max(largest, dot);
   }
   return largest;
+}
+
+ScoreWeights WeighScores(std::span<const float> x, float scale, float softcap, std::span<float> weights) {
+  ScoreWeights result;
+  std::vector<double> scores(x.size());
+  double top = -std::numeric_limits<double>::infinity();
+  for (size_t i = 0; i < x.size(); ++i) {
+    scores[i] = double{scale} * x[i];
+    if (softcap > 0) scores[i] = softcap * std::tanh(scores[i] / softcap);
+    if (std::isnan(x[i])) scores[i] = -std::numeric_limits<double>::infinity();
+    top = std::max(top, scores[i]);
+  }
+  result.top = static_cast<float>(top);
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double weight = scores[i] == top ? 1.0 : std::exp(scores[i] - top);
+    weights[i] = result.top == -std::numeric_limits<float>::infinity() ? 0.0f : static_cast<float>(weight);
+    result.sum += weights[i];
+  }
+  return result;
 }
 
 }  // namespace arkvale::reference

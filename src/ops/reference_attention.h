@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "ops/paged_kv.h"
+#include "ops/score_weights.h"
 
 namespace arkvale::reference {
 
@@ -21,7 +23,20 @@ struct Attended {
 Attended Attend(const PagedKv& kv, int32_t row, int32_t head, const float* q, double scale, int64_t from = 0,
                 int64_t to = INT64_MAX, double softcap = 0);
 
+// Score of one listed token, after scale and softcap, and scale * q.k before the cap.
+struct TokenScore {
+  int64_t position;
+  double score, uncapped;
+};
+
+// Of one query head and each of those tokens, in list order.
+std::vector<TokenScore> TokenScores(const PagedKv& kv, int32_t row, int32_t head, const float* q, double scale,
+                                    double softcap, int64_t to);
+
 // Largest q.k over those tokens, -inf when there is none.
 double LargestDot(const PagedKv& kv, int32_t row, int32_t head, const float* q, int64_t from, int64_t to);
+
+// arkvale::WeighScores, one score at a time.
+ScoreWeights WeighScores(std::span<const float> x, float scale, float softcap, std::span<float> weights);
 
 }  // namespace arkvale::reference

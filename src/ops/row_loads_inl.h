@@ -111,18 +111,18 @@ inline void UnpackRow(const RowCut& cut, const float* src, float factor, float* 
   for (int64_t t = whole; t < cut.length; ++t) dst[t] = factor * src[whole + t - cut.last];
 }
 #if HWY_TARGET != HWY_SCALAR
-// One vector whose 128-bit block h holds four partial sums of head h's lanes.
-template <int kHeads>
-HWY_INLINE VF FoldHeads(const VF* acc) {
-  const DF d;
+// One vector whose 128-bit block h holds four partial sums of the lanes of acc[h * kStride], h < kHeads.
+template <int kHeads, int kStride = 1, typename V>
+HWY_INLINE V FoldHeads(const V* acc) {
+  const hn::DFromV<V> d;
   if constexpr (kN == 16) {
-    const VF h0 = acc[0], h1 = acc[kHeads > 1 ? 1 : 0], h2 = acc[kHeads > 2 ? 2 : 0],
-             h3 = acc[kHeads > 3 ? 3 : kHeads > 1];
-    const VF x = hn::Add(hn::ConcatUpperLower(d, h2, h0), hn::ConcatLowerUpper(d, h2, h0));  // h0 h0 h2 h2
-    const VF y = hn::Add(hn::ConcatUpperLower(d, h3, h1), hn::ConcatLowerUpper(d, h3, h1));  // h1 h1 h3 h3
+    const V h0 = acc[0], h1 = acc[1 % kHeads * kStride], h2 = acc[2 % kHeads * kStride],
+            h3 = acc[(kHeads > 3 ? 3 : 1 % kHeads) * kStride];
+    const V x = hn::Add(hn::ConcatUpperLower(d, h2, h0), hn::ConcatLowerUpper(d, h2, h0));  // h0 h0 h2 h2
+    const V y = hn::Add(hn::ConcatUpperLower(d, h3, h1), hn::ConcatLowerUpper(d, h3, h1));  // h1 h1 h3 h3
     return hn::Add(hn::OddEvenBlocks(y, x), hn::SwapAdjacentBlocks(hn::OddEvenBlocks(x, y)));
   } else if constexpr (kN == 8) {
-    const VF h0 = acc[0], h1 = acc[kHeads > 1 ? 1 : 0];
+    const V h0 = acc[0], h1 = acc[1 % kHeads * kStride];
     return hn::Add(hn::ConcatUpperLower(d, h1, h0), hn::ConcatLowerUpper(d, h1, h0));
   } else {
     return acc[0];
@@ -130,10 +130,11 @@ HWY_INLINE VF FoldHeads(const VF* acc) {
 }
 
 // Block h of the result: the sums of block h of a, b, c, e.
-HWY_INLINE VF SumBlocks(VF a, VF b, VF c, VF e) {
-  const DF d;
-  const VF u = hn::Add(hn::InterleaveLower(d, a, c), hn::InterleaveUpper(d, a, c));
-  const VF v = hn::Add(hn::InterleaveLower(d, b, e), hn::InterleaveUpper(d, b, e));
+template <typename V>
+HWY_INLINE V SumBlocks(V a, V b, V c, V e) {
+  const hn::DFromV<V> d;
+  const V u = hn::Add(hn::InterleaveLower(d, a, c), hn::InterleaveUpper(d, a, c));
+  const V v = hn::Add(hn::InterleaveLower(d, b, e), hn::InterleaveUpper(d, b, e));
   return hn::Add(hn::InterleaveLower(d, u, v), hn::InterleaveUpper(d, u, v));
 }
 HWY_INLINE void StoreSums(VF a, VF b, VF c, VF e, float* sums) { hn::Store(SumBlocks(a, b, c, e), DF(), sums); }

@@ -80,35 +80,12 @@ ScoreWeights WeighRow(const float* x, int64_t n, float scale, float softcap, flo
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-#include <algorithm>
-#include <cmath>
-#include <vector>
-
 namespace arkvale {
 
 HWY_EXPORT(WeighRow);
 
 ScoreWeights WeighScores(std::span<const float> x, float scale, float softcap, std::span<float> weights) {
   return HWY_DYNAMIC_DISPATCH(WeighRow)(x.data(), static_cast<int64_t>(x.size()), scale, softcap, weights.data());
-}
-
-ScoreWeights ReferenceWeighScores(std::span<const float> x, float scale, float softcap, std::span<float> weights) {
-  ScoreWeights result;
-  std::vector<double> scores(x.size());
-  double top = -std::numeric_limits<double>::infinity();
-  for (size_t i = 0; i < x.size(); ++i) {
-    scores[i] = double{scale} * x[i];
-    if (softcap > 0) scores[i] = softcap * std::tanh(scores[i] / softcap);
-    if (std::isnan(x[i])) scores[i] = -std::numeric_limits<double>::infinity();
-    top = std::max(top, scores[i]);
-  }
-  result.top = static_cast<float>(top);
-  for (size_t i = 0; i < x.size(); ++i) {
-    const double weight = scores[i] == top ? 1.0 : std::exp(scores[i] - top);
-    weights[i] = result.top == -std::numeric_limits<float>::infinity() ? 0.0f : static_cast<float>(weight);
-    result.sum += weights[i];
-  }
-  return result;
 }
 
 }  // namespace arkvale

@@ -17,7 +17,4 @@ struct ScoreWeights {
 // last place, beside what s_i itself was rounded by. Bits depend on the row alone. x and weights may be the same.
 ScoreWeights WeighScores(std::span<const float> x, float scale, float softcap, std::span<float> weights);
 
-// The same in doubles, one score at a time: what tests compare with.
-ScoreWeights ReferenceWeighScores(std::span<const float> x, float scale, float softcap, std::span<float> weights);
-
 }  // namespace arkvale

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ops/reference_attention.h"
 #include "ops/test_util.h"
 
 namespace arkvale {
@@ -22,7 +23,7 @@ TEST_P(ScoreWeightsTest, MatchesReference) {
         std::vector<float> x(n), want(n), got(n + 1, -7.0f);
         for (float& v : x) v = rng.Uniform(-30, 30);
         if (n > 4) x[rng.Below(n)] = NAN;
-        const ScoreWeights r = ReferenceWeighScores(x, scale, softcap, want);
+        const ScoreWeights r = reference::WeighScores(x, scale, softcap, want);
         const ScoreWeights w = WeighScores(x, scale, softcap, {got.data(), x.size()});
         EXPECT_EQ(got[n], -7.0f);
         // What a score of this size is rounded by, and the exponential with it.

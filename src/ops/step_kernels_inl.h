@@ -18,20 +18,13 @@
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "ops/matmul_cpu.h"
-#include "ops/packed_weight.h"
+#include "ops/packed_lanes_inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace arkvale::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-using StepFloat = hn::CappedTag<float, kPackedRows>;
-using StepInt = hn::RebindToSigned<StepFloat>;
-using StepWord = hn::RebindToUnsigned<StepFloat>;
-using StepFloatV = hn::Vec<StepFloat>;
-using StepIntV = hn::Vec<StepInt>;
-using StepWordV = hn::Vec<StepWord>;
-
-constexpr int kStepLanes = static_cast<int>(hn::MaxLanes(StepFloat()));
+constexpr int kStepLanes = static_cast<int>(hn::MaxLanes(LaneFloat()));
 constexpr int kStepParts = kPackedRows / kStepLanes;  // vectors that the 16 rows take
 constexpr int kStepTokens = 4;                        // tokens that share the unpacking of codes
 
@@ -57,15 +50,15 @@ struct StepLayout {
 // The sums of products of each token; the second halves are ReorderWidenMulAccumulate's own, and stay 0 on x86.
 template <int kTokens>
 struct StepSums {
-  StepIntV first[kTokens], second[kTokens];
+  LaneIntV first[kTokens], second[kTokens];
 
   HWY_INLINE void Clear() {
 #pragma GCC unroll 4
-    for (int t = 0; t < kTokens; ++t) first[t] = second[t] = hn::Zero(StepInt());
+    for (int t = 0; t < kTokens; ++t) first[t] = second[t] = hn::Zero(LaneInt());
   }
 
   // += codes of two columns times x of each token.
-  HWY_INLINE void Add(StepWordV codes, const StepBlock* HWY_RESTRICT x, int64_t x_stride, int pair) {
+  HWY_INLINE void Add(LaneWordV codes, const StepBlock* HWY_RESTRICT x, int64_t x_stride, int pair) {
 #pragma GCC unroll 4
     for (int t = 0; t < kTokens; ++t) {
       int32_t two;
@@ -74,9 +67,9 @@ struct StepSums {
       const int32_t both = static_cast<int32_t>(codes.raw);
       first[t].raw += (both & 0xffff) * static_cast<int16_t>(two) + (both >> 16) * (two >> 16);
 #else
-      const hn::Repartition<int16_t, StepInt> d16;
-      first[t] = hn::ReorderWidenMulAccumulate(StepInt(), hn::BitCast(d16, codes),
-                                               hn::BitCast(d16, hn::Set(StepInt(), two)), first[t], second[t]);
+      const hn::Repartition<int16_t, LaneInt> d16;
+      first[t] = hn::ReorderWidenMulAccumulate(LaneInt(), hn::BitCast(d16, codes),
+                                               hn::BitCast(d16, hn::Set(LaneInt(), two)), first[t], second[t]);
 #endif
     }
   }
@@ -90,7 +83,7 @@ struct StepSums {
 #endif
   }
 
-  HWY_INLINE StepIntV Total(int t) const {
+  HWY_INLINE LaneIntV Total(int t) const {
 #if HWY_TARGET == HWY_SCALAR
     return first[t];
 #else
@@ -116,30 +109,14 @@ HWY_INLINE void PrefetchAhead(const uint8_t* p) {
   for (int i = 0; i < kBytes; i += 64) hwy::Prefetch(p + kAhead + i);
 }
 
-HWY_INLINE StepWordV StepWordAt(const uint8_t* p) {
-  return hn::LoadU(StepWord(), reinterpret_cast<const uint32_t*>(p));
-}
-
-HWY_INLINE StepFloatV StepHalfAt(const uint8_t* p) {
-  const hn::Rebind<hwy::float16_t, StepFloat> dh;
-  return hn::PromoteTo(StepFloat(), hn::LoadU(dh, reinterpret_cast<const hwy::float16_t*>(p)));
-}
-
-template <typename T>
-HWY_INLINE StepFloatV StepBytesAt(const uint8_t* p) {
-  const hn::Rebind<T, StepFloat> d8;
-  return hn::ConvertTo(StepFloat(), hn::PromoteTo(StepInt(), hn::LoadU(d8, reinterpret_cast<const T*>(p))));
-}
-
 // Bits above the fourth of the pairs of word kWord, so that those of pair j are at bit 4 after j steps to the right.
 template <int kBits, int kWord>
-HWY_INLINE StepWordV HighBits(const uint8_t* codes) {
-  constexpr int kStride = 4 * kPackedRows;
+HWY_INLINE LaneWordV HighBits(const uint8_t* codes) {
   if constexpr (kBits == 5) {
-    const StepWordV bits = StepWordAt(codes + 4 * kStride);
+    const LaneWordV bits = LaneWords(codes, 4);
     return kWord == 0 ? hn::ShiftLeft<4>(bits) : hn::ShiftRight<4 * (kWord > 0 ? kWord - 1 : 0)>(bits);
   } else {
-    const StepWordV bits = StepWordAt(codes + (4 + kWord / 2) * kStride);
+    const LaneWordV bits = LaneWords(codes, 4 + kWord / 2);
     return kWord % 2 == 0 ? hn::ShiftLeft<4>(bits) : hn::ShiftRight<4>(bits);
   }
 }
@@ -148,20 +125,20 @@ HWY_INLINE StepWordV HighBits(const uint8_t* codes) {
 template <int kBits, int kWord, int kTokens>
 HWY_INLINE void AddWord(const uint8_t* codes, const StepBlock* HWY_RESTRICT x, int64_t x_stride,
                         StepSums<kTokens>& sums) {
-  const StepWord d;
-  StepWordV low = StepWordAt(codes + kWord * 4 * kPackedRows);
+  const LaneWord d;
+  LaneWordV low = LaneWords(codes, kWord);
   if constexpr (kBits == 8) {
-    const StepWordV mask = hn::Set(d, 0x00ff00ffu);
+    const LaneWordV mask = hn::Set(d, 0x00ff00ffu);
     sums.Add(hn::And(low, mask), x, x_stride, 2 * kWord);
     if (kStepParts > 1) sums.Settle();
     sums.Add(hn::And(hn::ShiftRight<8>(low), mask), x, x_stride, 2 * kWord + 1);
   } else {
-    const StepWordV mask = hn::Set(d, 0x000f000fu);
-    StepWordV high = low;
+    const LaneWordV mask = hn::Set(d, 0x000f000fu);
+    LaneWordV high = low;
     if constexpr (kBits > 4) high = HighBits<kBits, kWord>(codes);
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j) {
-      StepWordV pair = hn::And(low, mask);
+      LaneWordV pair = hn::And(low, mask);
       if constexpr (kBits > 4) {
         pair = hn::Or(pair, hn::And(high, hn::Set(d, kBits == 5 ? 0x00100010u : 0x00300030u)));
         high = hn::ShiftRight<kBits - 4>(high);
@@ -191,22 +168,22 @@ HWY_INLINE void AddHalf(const uint8_t* codes, const StepBlock* HWY_RESTRICT x, i
 
 // acc += scale * x_scale * (sum - zero * sum of x), of which `sum_x` says the columns.
 template <int kZeroBits, int kTokens>
-HWY_INLINE void Accumulate(StepFloatV scale, const StepSums<kTokens>& sums, const StepBlock* HWY_RESTRICT x,
-                           int64_t x_stride, int32_t StepBlock::*sum_x, StepFloatV (&acc)[kTokens]) {
-  const StepFloat d;
+HWY_INLINE void Accumulate(LaneFloatV scale, const StepSums<kTokens>& sums, const StepBlock* HWY_RESTRICT x,
+                           int64_t x_stride, int32_t StepBlock::*sum_x, LaneFloatV (&acc)[kTokens]) {
+  const LaneFloat d;
 #pragma GCC unroll 4
   for (int t = 0; t < kTokens; ++t) {
     const StepBlock& token = x[t * x_stride];
-    StepIntV sum = sums.Total(t);
-    if constexpr (kZeroBits > 0) sum = hn::Sub(sum, hn::ShiftLeft<kZeroBits>(hn::Set(StepInt(), token.*sum_x)));
+    LaneIntV sum = sums.Total(t);
+    if constexpr (kZeroBits > 0) sum = hn::Sub(sum, hn::ShiftLeft<kZeroBits>(hn::Set(LaneInt(), token.*sum_x)));
     acc[t] = hn::MulAdd(hn::Mul(scale, hn::Set(d, token.scale)), hn::ConvertTo(d, sum), acc[t]);
   }
 }
 
 // acc += the products of 32 columns with one scale.
 template <class Layout, int kTokens>
-HWY_INLINE void AddBlock(const uint8_t* codes, StepFloatV scale, const StepBlock* HWY_RESTRICT x, int64_t x_stride,
-                         StepFloatV (&acc)[kTokens]) {
+HWY_INLINE void AddBlock(const uint8_t* codes, LaneFloatV scale, const StepBlock* HWY_RESTRICT x, int64_t x_stride,
+                         LaneFloatV (&acc)[kTokens]) {
   StepSums<kTokens> sums;
   sums.Clear();
   AddHalf<Layout::kBits, 0>(codes, x, x_stride, sums);
@@ -216,8 +193,8 @@ HWY_INLINE void AddBlock(const uint8_t* codes, StepFloatV scale, const StepBlock
 
 // acc += the products of 16 columns, half kHalf of a block.
 template <class Layout, int kHalf, int kTokens>
-HWY_INLINE void AddHalfBlock(const uint8_t* codes, StepFloatV scale, const StepBlock* HWY_RESTRICT x, int64_t x_stride,
-                             StepFloatV (&acc)[kTokens]) {
+HWY_INLINE void AddHalfBlock(const uint8_t* codes, LaneFloatV scale, const StepBlock* HWY_RESTRICT x, int64_t x_stride,
+                             LaneFloatV (&acc)[kTokens]) {
   StepSums<kTokens> sums;
   sums.Clear();
   AddHalf<Layout::kBits, kHalf>(codes, x, x_stride, sums);
@@ -227,38 +204,38 @@ HWY_INLINE void AddHalfBlock(const uint8_t* codes, StepFloatV scale, const StepB
 
 // acc += offset * sum of x.
 template <int kTokens>
-HWY_INLINE void AddOffset(StepFloatV offset, const StepBlock* HWY_RESTRICT x, int64_t x_stride,
-                          StepFloatV (&acc)[kTokens]) {
+HWY_INLINE void AddOffset(LaneFloatV offset, const StepBlock* HWY_RESTRICT x, int64_t x_stride,
+                          LaneFloatV (&acc)[kTokens]) {
 #pragma GCC unroll 4
   for (int t = 0; t < kTokens; ++t) {
-    acc[t] = hn::MulAdd(offset, hn::Set(StepFloat(), x[t * x_stride].scaled_sum), acc[t]);
+    acc[t] = hn::MulAdd(offset, hn::Set(LaneFloat(), x[t * x_stride].scaled_sum), acc[t]);
   }
 }
 
 // acc += the products of a span, for the rows [first_row, first_row + kStepLanes).
 template <class Layout, int kTokens>
 HWY_INLINE void AddSpan(const uint8_t* HWY_RESTRICT span, int first_row, const StepBlock* HWY_RESTRICT x,
-                        int64_t x_stride, StepFloatV (&acc)[kTokens]) {
+                        int64_t x_stride, LaneFloatV (&acc)[kTokens]) {
   constexpr int kHalfs = 2 * kPackedRows;
   const uint8_t* codes = span + Layout::kHeader + 4 * first_row;
-  const StepFloatV scale = StepHalfAt(span + 2 * first_row);
+  const LaneFloatV scale = LaneHalfs(span + 2 * first_row);
   if constexpr (Layout::kBlocks == 1) {
     AddBlock<Layout>(codes, scale, x, x_stride, acc);
-    if constexpr (Layout::kOffset) AddOffset(StepHalfAt(span + kHalfs + 2 * first_row), x, x_stride, acc);
+    if constexpr (Layout::kOffset) AddOffset(LaneHalfs(span + kHalfs + 2 * first_row), x, x_stride, acc);
   } else if constexpr (Layout::kScales == StepScales::kUnsigned) {
-    const StepFloatV min = hn::Neg(StepHalfAt(span + kHalfs + 2 * first_row));
+    const LaneFloatV min = hn::Neg(LaneHalfs(span + kHalfs + 2 * first_row));
     const uint8_t* scales = span + 2 * kHalfs + first_row;
     for (int b = 0; b < Layout::kBlocks; ++b, scales += kPackedRows, codes += Layout::kCodes, ++x) {
       if (first_row == 0) PrefetchAhead<Layout::kCodes>(codes);
-      AddBlock<Layout>(codes, hn::Mul(scale, StepBytesAt<uint8_t>(scales)), x, x_stride, acc);
-      AddOffset(hn::Mul(min, StepBytesAt<uint8_t>(scales + Layout::kBlocks * kPackedRows)), x, x_stride, acc);
+      AddBlock<Layout>(codes, hn::Mul(scale, LaneBytes<uint8_t>(scales)), x, x_stride, acc);
+      AddOffset(hn::Mul(min, LaneBytes<uint8_t>(scales + Layout::kBlocks * kPackedRows)), x, x_stride, acc);
     }
   } else {
     const uint8_t* scales = span + kHalfs + first_row;
     for (int b = 0; b < Layout::kBlocks; ++b, scales += 2 * kPackedRows, codes += Layout::kCodes, ++x) {
       if (first_row == 0) PrefetchAhead<Layout::kCodes>(codes);
-      const StepFloatV first = hn::Mul(scale, StepBytesAt<int8_t>(scales));
-      const StepFloatV second = hn::Mul(scale, StepBytesAt<int8_t>(scales + kPackedRows));
+      const LaneFloatV first = hn::Mul(scale, LaneBytes<int8_t>(scales));
+      const LaneFloatV second = hn::Mul(scale, LaneBytes<int8_t>(scales + kPackedRows));
       AddHalfBlock<Layout, 0>(codes, first, x, x_stride, acc);
       AddHalfBlock<Layout, 1>(codes, second, x, x_stride, acc);
     }
@@ -270,10 +247,10 @@ template <class Layout, int kTokens>
 HWY_NOINLINE void MultiplyGroup(const uint8_t* HWY_RESTRICT group, int64_t n_blocks, const StepBlock* HWY_RESTRICT x,
                                 int64_t x_stride, float* HWY_RESTRICT y) {
   constexpr int kSpanBytes = Layout::kHeader + Layout::kBlocks * Layout::kCodes;
-  StepFloatV acc[kStepParts][kTokens];
+  LaneFloatV acc[kStepParts][kTokens];
   for (int part = 0; part < kStepParts; ++part) {
 #pragma GCC unroll 4
-    for (int t = 0; t < kTokens; ++t) acc[part][t] = hn::Zero(StepFloat());
+    for (int t = 0; t < kTokens; ++t) acc[part][t] = hn::Zero(LaneFloat());
   }
   for (int64_t b = 0; b < n_blocks; b += Layout::kBlocks, group += kSpanBytes, x += Layout::kBlocks) {
     PrefetchAhead<Layout::kBlocks == 1 ? kSpanBytes : Layout::kHeader>(group);
@@ -284,7 +261,7 @@ HWY_NOINLINE void MultiplyGroup(const uint8_t* HWY_RESTRICT group, int64_t n_blo
   for (int part = 0; part < kStepParts; ++part) {
 #pragma GCC unroll 4
     for (int t = 0; t < kTokens; ++t) {
-      hn::StoreU(acc[part][t], StepFloat(), y + t * kPackedRows + part * kStepLanes);
+      hn::StoreU(acc[part][t], LaneFloat(), y + t * kPackedRows + part * kStepLanes);
     }
   }
 }

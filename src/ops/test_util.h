@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "base/matrix_view.h"
@@ -123,6 +124,25 @@ class EveryTarget : public testing::TestWithParam<int64_t> {
 
  private:
   ScopedTarget target_{GetParam()};
+};
+
+// Base of tests that run once per ggml type and instruction set:
+// INSTANTIATE_TEST_SUITE_P(Types, XTest, EveryTypeAndTarget::Values(types), EveryTypeAndTarget::Name).
+class EveryTypeAndTarget : public testing::TestWithParam<std::tuple<int32_t, int64_t>> {
+ public:
+  template <size_t n>
+  static auto Values(const int32_t (&types)[n]) {
+    return testing::Combine(testing::ValuesIn(types), testing::ValuesIn(Targets()));
+  }
+  static std::string Name(const testing::TestParamInfo<ParamType>& info) {
+    return TypeName(std::get<0>(info.param)) + "_" + hwy::TargetName(std::get<1>(info.param));
+  }
+
+ protected:
+  int32_t type() const { return std::get<0>(GetParam()); }
+
+ private:
+  ScopedTarget target_{std::get<1>(GetParam())};
 };
 
 inline void ExpectOk(const Status& status) { ASSERT_TRUE(status.ok()) << status.ToString(); }

@@ -48,10 +48,10 @@ std::string Cell::name() const {
   return batch == 1 ? what : what + ", batch " + std::to_string(batch);
 }
 
-double Measured::median_ms() const {
+double Measured::quantile_ms(double f) const {
   std::vector<double> all;
   for (const auto& sample : samples_ms) all.insert(all.end(), sample.begin(), sample.end());
-  return Median(all);
+  return Quantile(all, f);
 }
 
 Result<std::vector<Measured>> RunCell(const Cell& cell, const Contenders& contenders, std::span<const int32_t> ids,

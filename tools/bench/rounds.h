@@ -35,7 +35,9 @@ struct Measured {
   int64_t step_bytes = 0;                 // as Contender::StepBytes
   std::optional<int64_t> rss_peak_bytes;  // of a process that did nothing else
 
-  double median_ms() const;
+  // Over the samples of all rounds; f as Quantile's.
+  double quantile_ms(double f) const;
+  double median_ms() const { return quantile_ms(0.5); }
 };
 
 using Contenders = std::vector<std::unique_ptr<Contender>>;

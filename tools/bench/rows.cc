@@ -1,26 +1,18 @@
 #include "tools/bench/rows.h"
 
-#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
-#include "base/quantile.h"
 #include "tools/bench/work.h"
 #include "tools/common/build_info.h"
+#include "tools/common/format.h"
 #include "tools/common/sha256.h"
 
 namespace arkvale::tools {
 namespace {
 
 Json OrNull(const auto& value) { return value ? Json(*value) : Json(nullptr); }
-Json PositiveOrNull(double value) { return value > 0 ? Json(value) : Json(nullptr); }
 Json ShareOrNull(double part, double whole) { return PositiveOrNull(whole > 0 ? part / whole : 0); }
-
-std::vector<double> AllSamples(const Measured& m) {
-  std::vector<double> all;
-  for (const auto& sample : m.samples_ms) all.insert(all.end(), sample.begin(), sample.end());
-  return all;
-}
 
 double Agreement(const Measured& a, const Measured& b) {
   size_t equal = 0;
@@ -42,8 +34,8 @@ void AddDecode(const Cell& cell, const Measured& measured, const Measured& refer
   const double median = measured.median_ms();
   const double gb_per_s = static_cast<double>(measured.step_bytes) / (median * 1e6);
   row["decode_ms_median"] = median;
-  row["decode_ms_p95"] = Quantile(AllSamples(measured), 0.95);
-  row["decode_tokens_per_s"] = 1000 * cell.batch / median;
+  row["decode_ms_p95"] = measured.quantile_ms(0.95);
+  row["decode_tokens_per_s"] = PerSecond(cell.batch, median);
   row["breakdown_ms"] = PartsJson(measured.parts);
   row["breakdown_cost"] = measured.parts ? Json(measured.parts->step_ms / median - 1) : Json(nullptr);
   row["gb_per_s"] = PositiveOrNull(gb_per_s);
@@ -54,7 +46,7 @@ void AddDecode(const Cell& cell, const Measured& measured, const Measured& refer
 void AddPrefill(const Cell& cell, const Measured& measured, const Yardstick& yardstick, Json& row) {
   const double median = measured.median_ms();
   const double gflop_per_s = PrefillFlops(*yardstick.model, cell.n_tokens) / (median * 1e6);
-  row["prefill_tokens_per_s"] = 1000 * static_cast<double>(cell.n_tokens) / median;
+  row["prefill_tokens_per_s"] = PerSecond(static_cast<double>(cell.n_tokens), median);
   row["gflop_per_s"] = gflop_per_s;
   row["flop_share"] = ShareOrNull(gflop_per_s, yardstick.speed.fma_gflop_per_s);
 }

@@ -13,6 +13,9 @@ namespace arkvale::tools {
 // Keeps the order in which fields are written.
 using Json = nlohmann::ordered_json;
 
+// Null stands for what was not measured.
+inline Json PositiveOrNull(double value) { return value > 0 ? Json(value) : Json(nullptr); }
+
 // {cpu, threads, cores, memory_bytes, compiler, build_type, commit}; commit is null where unknown.
 Json MachineJson(int32_t threads);
 
