@@ -18,6 +18,8 @@ Status ScatterAddRows(const OpContext&, const MatrixView&, std::span<const int64
 Status PagedAttention(const OpContext&, const PagedAttentionArgs&);
 Status PrefillAttention(const OpContext&, const PrefillAttentionArgs&);
 Status PageScores(const OpContext&, const PageScoresArgs&);
+Status AttentionMass(const OpContext&, const AttentionMassArgs&);
+Status WindowScores(const OpContext&, const WindowScoresArgs&);
 Status DigestBuild(const OpContext&, const DigestBuildArgs&);
 Status DigestScore(const OpContext&, const DigestScoreArgs&);
 

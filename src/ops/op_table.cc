@@ -22,6 +22,8 @@ const OpTable& CpuOps() {
         .paged_attention = cpu::PagedAttention,
         .prefill_attention = cpu::PrefillAttention,
         .page_scores = cpu::PageScores,
+        .attention_mass = cpu::AttentionMass,
+        .window_scores = cpu::WindowScores,
         .digest_build = cpu::DigestBuild,
         .digest_score = cpu::DigestScore,
     };

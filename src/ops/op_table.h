@@ -4,6 +4,7 @@
 
 #include <span>
 
+#include "ops/attention_mass.h"
 #include "ops/digest.h"
 #include "ops/embed.h"
 #include "ops/experts.h"
@@ -14,6 +15,7 @@
 #include "ops/prefill_attention.h"
 #include "ops/rms_norm.h"
 #include "ops/rope.h"
+#include "ops/window_scores.h"
 
 namespace arkvale {
 
@@ -33,6 +35,8 @@ struct OpTable {
   Status (*paged_attention)(const OpContext&, const PagedAttentionArgs&) = nullptr;
   Status (*prefill_attention)(const OpContext&, const PrefillAttentionArgs&) = nullptr;
   Status (*page_scores)(const OpContext&, const PageScoresArgs&) = nullptr;
+  Status (*attention_mass)(const OpContext&, const AttentionMassArgs&) = nullptr;
+  Status (*window_scores)(const OpContext&, const WindowScoresArgs&) = nullptr;
   Status (*digest_build)(const OpContext&, const DigestBuildArgs&) = nullptr;
   Status (*digest_score)(const OpContext&, const DigestScoreArgs&) = nullptr;
 };

@@ -1,6 +1,5 @@
 #include "ops/page_scores.h"
 
-#include <cmath>
 #include <string>
 
 #include "ops/op_table.h"
@@ -9,18 +8,7 @@
 namespace arkvale {
 
 Status PageScores(const OpContext& ctx, const PageScoresArgs& args) {
-  PagedKv keys = args.kv;
-  keys.v_base = keys.k_base;  // V is not read
-  keys.head_dim_v = keys.head_dim_k;
-  ARKVALE_RETURN_IF_ERROR(CheckPagedKv("page_scores", keys));
-  if (args.q_heads_per_kv_head < 1) {
-    return InvalidArgument("page_scores: " + std::to_string(args.q_heads_per_kv_head) +
-                           " query heads per kv head, must be >= 1");
-  }
-  if (!(args.softcap >= 0) || !std::isfinite(args.softcap) || !std::isfinite(args.scale)) {
-    return InvalidArgument("page_scores: scale " + std::to_string(args.scale) + ", softcap " +
-                           std::to_string(args.softcap) + ": must be numbers, the softcap >= 0 (0 means none)");
-  }
+  ARKVALE_RETURN_IF_ERROR(CheckScoredKeys("page_scores", args.kv, args.q_heads_per_kv_head, args.scale, args.softcap));
   if (args.kv.n_rows == 0) return OkStatus();
   if (args.q == nullptr) return InvalidArgument("page_scores: null q");
   for (int32_t row = 0; row < args.kv.n_rows; ++row) {

@@ -1,6 +1,7 @@
 #include "ops/paged_kv_check.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 namespace arkvale {
@@ -72,6 +73,35 @@ Status CheckPagedKv(const char* op, const PagedKv& kv) {
     return Wrong(op, "null row arrays");
   }
   for (int32_t row = 0; row < kv.n_rows; ++row) ARKVALE_RETURN_IF_ERROR(CheckRow(op, kv, row));
+  return OkStatus();
+}
+
+Status CheckScoredKeys(const char* op, PagedKv kv, int32_t q_heads_per_kv_head, float scale, float softcap) {
+  kv.v_base = kv.k_base;
+  kv.head_dim_v = kv.head_dim_k;
+  ARKVALE_RETURN_IF_ERROR(CheckPagedKv(op, kv));
+  if (q_heads_per_kv_head < 1) {
+    return Wrong(op, std::to_string(q_heads_per_kv_head) + " query heads per kv head, must be >= 1");
+  }
+  if (!(softcap >= 0) || !std::isfinite(softcap) || !std::isfinite(scale)) {
+    return Wrong(op, "scale " + std::to_string(scale) + ", softcap " + std::to_string(softcap) +
+                         ": must be numbers, the softcap >= 0 (0 means none)");
+  }
+  return OkStatus();
+}
+
+Status CheckPagePositions(const char* op, const PagedKv& kv) {
+  for (int32_t row = 0; row < kv.n_rows; ++row) {
+    int64_t least = 0;
+    for (int64_t i = kv.page_begin[row]; i < kv.page_begin[row + 1]; ++i) {
+      if (kv.page_positions == nullptr) return Wrong(op, "null page positions");
+      if (kv.page_positions[i] < least) {
+        return Wrong(op, "row " + std::to_string(row) + ": page at position " + std::to_string(kv.page_positions[i]) +
+                             ", must be >= " + std::to_string(least));
+      }
+      least = kv.page_positions[i] + kv.page_tokens;
+    }
+  }
   return OkStatus();
 }
 

@@ -10,4 +10,11 @@ namespace arkvale {
 // only: the size of the pools is not known here.
 Status CheckPagedKv(const char* op, const PagedKv& kv);
 
+// The same for an op that reads K only and takes a softmax of scores: V may be null; also checks the query heads per kv
+// head, and that scale and softcap are numbers.
+Status CheckScoredKeys(const char* op, PagedKv kv, int32_t q_heads_per_kv_head, float scale, float softcap);
+
+// InvalidArgument unless each row's pages have increasing positions and do not overlap. Of a kv that passed the above.
+Status CheckPagePositions(const char* op, const PagedKv& kv);
+
 }  // namespace arkvale

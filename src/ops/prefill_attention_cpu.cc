@@ -78,9 +78,6 @@ HWY_BEFORE_NAMESPACE();
 namespace arkvale {
 namespace HWY_NAMESPACE {
 
-// K is walked in pieces of this many dimensions, so that a piece of a panel stays in L1.
-constexpr int64_t kDimPiece = 128;
-
 struct PrefillTile {
   int64_t rows;                       // padded to a multiple of kTileRows
   float *q, *k, *v, *products, *out;  // [rows, dk], panels, panels, [rows, 64], [rows, padded dv]
@@ -155,15 +152,8 @@ void SoftmaxUnit(const PrefillAttentionArgs& args, const PrefillTask& task, int6
 
 inline void AttendUnit(const PrefillAttentionArgs& args, const PrefillTask& task, int64_t position, uint64_t listed,
                        const PrefillTile& tile) {
-  const int64_t dk = args.kv.head_dim_k;
   const RowCut v_cut(args.kv.head_dim_v);
-  for (int64_t column = 0; column < kUnitTokens; column += kPanel) {
-    const float* panel = tile.k + column * dk;
-    for (int64_t t = 0; t < dk; t += kDimPiece) {
-      PanelProduct(tile.rows, kTileVecs, tile.q + t, dk, panel + t * kPanel, std::min(kDimPiece, dk - t),
-                   tile.products + column, kUnitTokens, t > 0, nullptr);
-    }
-  }
+  UnitProducts(tile.rows, tile.q, args.kv.head_dim_k, tile.k, tile.products);
   if (args.softcap > 0) {
     SoftmaxUnit<true>(args, task, position, listed, tile);
   } else {

@@ -23,30 +23,30 @@ constexpr int kTileVecs = kN == 16 ? 4 : 2;
 constexpr int64_t kPanel = kTileVecs * kN;
 static_assert(64 % kPanel == 0);
 
-// C [6, kVecs * kN] = C0 + A [6, k] B [k, kVecs * kN], summed over k in increasing order.
+// C [kRows, kVecs * kN] = C0 + A [kRows, k] B [k, kVecs * kN], summed over k in increasing order.
 //   C0 = 0, or C when `add`, or row_scale[r] * C when that is given.
-template <int kVecs>
+template <int kVecs, int kRows = kTileRows>
 HWY_INLINE void TileProduct(const float* a, int64_t lda, const float* b, int64_t k, float* c, int64_t ldc, bool add,
                             const float* row_scale) {
   const DF d;
-  VF sum[kTileRows][kVecs];
-  for (int r = 0; r < kTileRows; ++r) {
+  VF sum[kRows][kVecs];
+  for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kVecs; ++v) sum[r][v] = add ? hn::LoadU(d, c + r * ldc + v * kN) : hn::Zero(d);
   }
   if (row_scale != nullptr) {
-    for (int r = 0; r < kTileRows; ++r) {
+    for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVecs; ++v) sum[r][v] = hn::Mul(sum[r][v], hn::Set(d, row_scale[r]));
     }
   }
   for (int64_t i = 0; i < k; ++i) {
     VF x[kVecs];
     for (int v = 0; v < kVecs; ++v) x[v] = hn::LoadU(d, b + (i * kVecs + v) * kN);
-    for (int r = 0; r < kTileRows; ++r) {
+    for (int r = 0; r < kRows; ++r) {
       const VF w = hn::Set(d, a[r * lda + i]);
       for (int v = 0; v < kVecs; ++v) sum[r][v] = hn::MulAdd(w, x[v], sum[r][v]);
     }
   }
-  for (int r = 0; r < kTileRows; ++r) {
+  for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kVecs; ++v) hn::StoreU(sum[r][v], d, c + r * ldc + v * kN);
   }
 }
@@ -68,16 +68,49 @@ inline void PanelProduct(int64_t n_rows, int64_t vecs, const float* a, int64_t l
   }
 }
 
-// K of a unit as panels [64 / kPanel][d][kPanel] of f32, from 64 rows of d elements.
+// K is walked in pieces of this many dimensions, so that a piece of a panel stays in L1.
+constexpr int64_t kDimPiece = 128;
+
+// As PanelProduct for fewer than 6 rows and a whole panel.
+template <int kRows = kTileRows - 1>
+HWY_INLINE void FewRowsProduct(int64_t n_rows, const float* a, int64_t lda, const float* b, int64_t k, float* c,
+                               int64_t ldc, bool add) {
+  if constexpr (kRows > 0) {
+    if (n_rows == kRows) return TileProduct<kTileVecs, kRows>(a, lda, b, k, c, ldc, add, nullptr);
+    FewRowsProduct<kRows - 1>(n_rows, a, lda, b, k, c, ldc, add);
+  }
+}
+
+// products [n_rows, 64] = queries [n_rows, d] times a unit's K in panels (TransposeRows). A product's bits depend on
+// its query and key only.
+inline void UnitProducts(int64_t n_rows, const float* queries, int64_t d, const float* panels, float* products) {
+  const int64_t whole = n_rows / kTileRows * kTileRows;
+  for (int64_t column = 0; column < 64; column += kPanel) {
+    const float* panel = panels + column * d;
+    for (int64_t t = 0; t < d; t += kDimPiece) {
+      const float* piece = panel + t * kPanel;
+      const int64_t n = std::min(kDimPiece, d - t);
+      PanelProduct(whole, kTileVecs, queries + t, d, piece, n, products + column, 64, t > 0, nullptr);
+      FewRowsProduct(n_rows - whole, queries + whole * d + t, d, piece, n, products + whole * 64 + column, 64, t > 0);
+    }
+  }
+}
+
+// K of a unit as panels [64 / kPanel][d][kPanel] of f32, from 64 rows of d elements. Meanwhile asks for as many rows at
+// `next`, if that is not null.
 template <bool kShort, typename T>
-void TransposeRows(const RowCut& cut, const T* const* rows, float* panels) {
+void TransposeRows(const RowCut& cut, const T* const* rows, float* panels, const T* const* next = nullptr) {
   const DF df;
+  constexpr int64_t kPart = kN * static_cast<int64_t>(sizeof(T));  // bytes of a row that a vector takes
   for (int64_t token = 0; token < 64; token += kN) {
     float* panel = panels + token / kPanel * kPanel * cut.length + token % kPanel;
     for (int64_t i = 0; i < cut.n_vec; ++i) {
       const int64_t at = cut.offset(i);
       VF x[kN];
       for (int64_t r = 0; r < kN; ++r) x[r] = LoadPart<kShort>(rows[token + r], at, cut.length);
+      if (next != nullptr && i * kPart % 64 < kPart) {
+        for (int64_t r = 0; r < kN; ++r) hwy::Prefetch(next[token + r] + at);
+      }
       Transpose(df, x);
       const int64_t n = std::min(kN, cut.length - at);
       for (int64_t t = 0; t < n; ++t) hn::StoreU(x[t], df, panel + (at + t) * kPanel);
