@@ -17,21 +17,18 @@ struct Case {
   int32_t kv_heads, gqa;
   int64_t n_pages;  // per kv head
   bool sum_heads = false;
-  int32_t n_planes = 2;
 };
 
 struct ModelKind {
   DigestKind kind;
   DigestType type;
   bool sum_heads = false;  // boxes of query heads that are averaged
-  int32_t n_planes = 2;
 };
 constexpr ModelKind kModelKinds[] = {
-    {DigestKind::kCuboidMean, DigestType::kF16},      {DigestKind::kCuboidMean, DigestType::kF16, true},
-    {DigestKind::kCuboidMean, DigestType::kQ8},       {DigestKind::kCuboidMean, DigestType::kQ8, true},
-    {DigestKind::kCode1, DigestType::kF16},           {DigestKind::kCode1, DigestType::kQ8},
-    {DigestKind::kCode2, DigestType::kF16},           {DigestKind::kCode2, DigestType::kQ8},
-    {DigestKind::kCode2, DigestType::kF16, false, 1}, {DigestKind::kCode2, DigestType::kQ8, false, 1},
+    {DigestKind::kCuboidMean, DigestType::kF16}, {DigestKind::kCuboidMean, DigestType::kF16, true},
+    {DigestKind::kCuboidMean, DigestType::kQ8},  {DigestKind::kCuboidMean, DigestType::kQ8, true},
+    {DigestKind::kCode1, DigestType::kF16},      {DigestKind::kCode1, DigestType::kQ8},
+    {DigestKind::kCode2, DigestType::kF16},      {DigestKind::kCode2, DigestType::kQ8},
 };
 
 // Random numbers are slow to make: pages from here on repeat the first ones, in memory of their own.
@@ -124,12 +121,11 @@ struct Expected {
 };
 
 // One query head on one page, and the bound of the tests.
-Expected ExpectedScore(const Digests& digests, int64_t page, const std::vector<double>& q, int32_t n_planes) {
+Expected ExpectedScore(const Digests& digests, int64_t page, const std::vector<double>& q) {
   const std::vector<double> v = digests.Values(page);
   const DigestKind kind = digests.shape.kind;
   if (IsCode(kind)) {
-    return {reference::ScoreCodes(kind, n_planes, v, digests.Codes(page), q),
-            test::CodeScoreError(digests, page, q, n_planes)};
+    return {reference::ScoreCodes(kind, v, digests.Codes(page), q), test::CodeScoreError(digests, page, q)};
   }
   return {reference::ScoreDigest(kind, v, q),
           0x1p-23 * (4 + std::sqrt(static_cast<double>(v.size()))) * test::Norm(q) * test::Norm(v)};
@@ -141,7 +137,7 @@ bool IsScoredRight(benchmark::State& state, const Case& c, const Digests& digest
   for (const int64_t page : {int64_t{0}, c.n_pages - 1}) {
     Expected sum{0, 0};
     for (int64_t h = 0; h < c.gqa; ++h) {
-      const Expected want = ExpectedScore(digests, page, test::Query(q, h, c.shape.d), c.n_planes);
+      const Expected want = ExpectedScore(digests, page, test::Query(q, h, c.shape.d));
       sum.score += want.score;
       sum.bound += 2 * want.bound;
       if (c.sum_heads) continue;
@@ -169,7 +165,6 @@ void RunScore(benchmark::State& state, const Case& c) {
   for (size_t h = 0; h < n_heads; ++h) items.push_back(digests[h].Item(q[h], scores[h].data()));
   DigestScoreArgs args = digests[0].Args(c.gqa, items);
   args.sum_heads = c.sum_heads;
-  args.n_planes = c.n_planes;
   if (!DigestScore(machine.ctx, args).ok()) return state.SkipWithError("the op failed");
   for (const size_t h : {size_t{0}, n_heads - 1}) {
     if (!IsScoredRight(state, c, digests[h], q[h], scores[h])) return;
@@ -179,26 +174,24 @@ void RunScore(benchmark::State& state, const Case& c) {
     benchmark::ClobberMemory();
   }
   const DigestLayout& layout = digests[0].layout;
-  const int64_t planes = std::min(layout.n_planes, c.n_planes), pages = c.kv_heads * c.n_pages;
+  const int64_t pages = c.kv_heads * c.n_pages;
   const int64_t queries = c.sum_heads ? 1 : c.gqa;
   // A multiplication and an addition for each number or bit that is read.
-  const int64_t numbers = DigestLength(c.shape.kind, c.shape.d) + planes * c.shape.p * c.shape.d;
-  Report(state,
-         static_cast<double>(pages) *
-             static_cast<double>(layout.vector_bytes + planes * layout.plane_bytes + queries * int64_t{sizeof(float)}),
+  const int64_t numbers = DigestLength(c.shape.kind, c.shape.d) + layout.n_planes * int64_t{c.shape.p} * c.shape.d;
+  Report(state, static_cast<double>(pages) * static_cast<double>(layout.bytes() + queries * int64_t{sizeof(float)}),
          2.0 * static_cast<double>(pages * queries * numbers));
 }
 
 std::string KindName(const Case& c) {
   constexpr const char* kTypes[] = {"f16", "f32", "q8"};
   return std::string(DigestName(c.shape.kind)) + "_" + kTypes[static_cast<int>(c.shape.type)] +
-         (c.sum_heads ? "_summed" : "") + (c.n_planes == 1 ? "_high_bit" : "");
+         (c.sum_heads ? "_summed" : "");
 }
 
 void Register(const std::string& table, const Case& c) {
   const std::string name = table + "/" + KindName(c);
   benchmark::RegisterBenchmark(("digest_score/" + name).c_str(), RunScore, c)->UseRealTime();
-  if (c.sum_heads || c.n_planes == 1) return;  // built alike
+  if (c.sum_heads) return;  // built alike
   benchmark::RegisterBenchmark(("digest_build/" + name).c_str(), RunBuild, c)->UseRealTime();
 }
 
@@ -225,8 +218,7 @@ void RegisterTest(std::span<const test::DigestCase> cases, std::span<const Diges
                          .kv_heads = m.kv_heads,
                          .gqa = m.gqa,
                          .n_pages = k_tokens * 1024 / kPage,
-                         .sum_heads = kind.sum_heads,
-                         .n_planes = kind.n_planes});
+                         .sum_heads = kind.sum_heads});
       }
     }
   }

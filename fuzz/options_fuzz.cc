@@ -35,7 +35,7 @@ void CheckFlags(const std::vector<std::string>& words) {
   if (!options->Validate(30, 3).ok()) return;
   ARKVALE_CHECK(options->budget_tokens >= 0 || options->budget_tokens == kAutoBudget);
   const KvOptions rounded = RoundBudget(*options);
-  if (options->policy != KvPolicyKind::kFull && rounded.budget_tokens > 0) {
+  if (BudgetsPages(options->policy) && rounded.budget_tokens > 0) {
     ARKVALE_CHECK(rounded.budget_tokens % options->page_tokens == 0 && rounded.Validate(30, 3).ok());
   }
 }

@@ -171,8 +171,7 @@ void WriteOptions(const std::filesystem::path& folder) {
   Write(folder, "sizes", "512MiB");
   Write(folder, "numbers", "128,2048,7900");
   Write(folder, "budget", "-m\nx.gguf\n--kv-budget\n1024\n--kv-page\n16\n--kv-digest\ncode2\n--kv-topk\npaper");
-  Write(folder, "named",
-        "--kv-opt\ncombine=softmax-mean,attend=all,window-exit=drop,digest-type=q8,code-scan=two-stage");
+  Write(folder, "named", "--kv-opt\ncombine=softmax-mean,attend=all,window-exit=drop,digest-type=q8,rank-every=4");
   Write(folder, "memory", "--kv-host-mem\n8GiB\n--kv-hot-mem=512MiB\n--kv-budget\nauto\n--kv-audit\n4");
   Write(folder, "rope", "--rope-scaling\nyarn\n--rope-scale\n4\n--ctx\n32768\n--kv-policy\nquest\n--kv-sinks=3");
 }

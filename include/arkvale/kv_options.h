@@ -16,6 +16,13 @@ enum class KvPolicyKind : uint8_t {
   kArkvale,  // pages are evicted and recalled (ArkVale, NeurIPS 2024)
   kQuest,    // nothing is evicted, a step reads the last page and the best others by cuboid-max, in all max(3, c/p)
              // (Quest, arXiv 2406.10774). Sinks, window, top-k, digest kind and window-exit do not apply
+  // Single tokens are dropped for good; pages, digests and top-k do not apply. The budget counts tokens of a layer and
+  // kv head and is not rounded to pages. A prefill is exact over the tokens held; what is dropped, drops when it ends.
+  kStreaming,  // the first tokens and the newest (StreamingLLM, arXiv 2309.17453), at their original positions
+  kH2o,        // the newest, and those that were looked at most since the beginning (H2O, arXiv 2306.14048)
+  kTova,       // those that the last token looks at most, all heads alike (TOVA, arXiv 2401.06104)
+  kSnapkv,     // those that the last tokens of a prompt look at most; grows from there on (SnapKV, arXiv 2404.14469)
+  kPyramidkv,  // the same with budgets that fall from layer to layer (PyramidKV, arXiv 2406.02069)
 };
 
 // Page summaries; ops/digest.h gives their formulas.
@@ -48,12 +55,6 @@ enum class CombineKind : uint8_t {
                    // only at the sinks stops voting
 };
 
-// How code2 digests are scored; nothing to choose for the others.
-enum class CodeScan : uint8_t {
-  kFull,      // both bits of every page
-  kTwoStage,  // the high bit of every page, the low bit of the best quarter only
-};
-
 // What a step under a budget attends to.
 enum class AttendKind : uint8_t {
   kResident,  // every resident page
@@ -76,6 +77,25 @@ struct TopkRule {
   };
   Kind kind = Kind::kAuto;
   int32_t pages = 0;
+
+  bool operator==(const TopkRule&) const = default;
+};
+
+// Which rows of a prefill H2O adds up.
+enum class H2oInit : uint8_t {
+  kFull,     // every row
+  kLastRow,  // the last row only (ArkVale's comparison with H2O)
+};
+
+// How SnapKV and PyramidKV smooth the scores of neighbouring tokens.
+enum class SnapPooling : uint8_t { kAverage, kMax };
+
+// What a sequence keeps for forks into policies that judge tokens by their past. Costs nothing at the defaults.
+struct KvCollect {
+  int32_t last_queries = 1;  // queries of the newest tokens: snap_window of them for snapkv and pyramidkv
+  bool column_sums = false;  // attention of all rows added up, for h2o with h2o-init=full: a second pass over the keys
+
+  bool operator==(const KvCollect&) const = default;
 };
 
 // Element type of K and V, one for all sequences of an engine.
@@ -101,11 +121,23 @@ struct KvOptions {
   AttendKind attend = AttendKind::kResident;
   WindowExit window_exit = WindowExit::kRank;
   DigestType digest_type = DigestType::kF16;
-  CodeScan code_scan = CodeScan::kFull;
+  // N: a layer ranks all its pages at every N-th step, at the others only the best of the last ranking and the pages
+  // that left the window since (kv/select.h). 1 = all pages at every step; 0 = 1, and 2 in long contexts.
+  int32_t rank_every = 0;
   int32_t audit_every = 0;  // every N-th step also ranks the pages by their true scores (KvStats::audit); 0 = never
   // One entry per model layer, or empty: budgets and nominal top-k of single layers (a plan). 0 = the value above.
   std::vector<int64_t> layer_budget_tokens;
   std::vector<int32_t> layer_topk_pages;
+
+  // Policies that drop single tokens (algorithms 8).
+  int32_t streaming_sinks = 4;  // first tokens that streaming keeps
+  double h2o_heavy = 0.5;       // share of the budget for the tokens looked at most; the rest is for the newest
+  H2oInit h2o_init = H2oInit::kFull;
+  int32_t snap_window = 8;  // W: last tokens of a prompt that judge the others and stay; 1..64
+  int32_t snap_kernel = 7;  // K: tokens whose scores are pooled, odd
+  SnapPooling snap_pooling = SnapPooling::kAverage;
+  int32_t pyramid_beta = 20;  // the last layer's share of the mean budget is 1 / beta
+  KvCollect collect;
 
   // kAuto resolved.
   CombineKind ResolvedCombine() const;
@@ -114,6 +146,8 @@ struct KvOptions {
   // Checks values against each other. `n_layers` and `kv_heads` are the model's. kAutoBudget must be resolved before
   // (engine/runtime.h).
   Status Validate(int32_t n_layers, int32_t kv_heads) const;
+
+  bool operator==(const KvOptions&) const = default;
 };
 
 std::string_view KvPolicyName(KvPolicyKind kind);
@@ -125,9 +159,11 @@ Result<DigestKind> ParseDigest(std::string_view name);
 
 // True when a sequence of this policy still holds every token's K and V, so that it can be forked at any of them.
 bool KeepsAllTokens(KvPolicyKind kind);
+// True when a budget of this policy is a number of whole pages.
+bool BudgetsPages(KvPolicyKind kind);
 
-// One `name=value` of --kv-opt: combine, attend, window-exit, digest-type, code-scan. InvalidArgument names the known
-// ones.
+// One `name=value` of --kv-opt: combine, attend, window-exit, digest-type, rank-every, streaming-sinks, h2o-heavy,
+// h2o-init, snap-window, snap-kernel, snap-pooling, pyramid-beta. InvalidArgument names the known ones.
 Status SetKvOption(KvOptions& options, std::string_view name, std::string_view value);
 
 }  // namespace arkvale

@@ -1,9 +1,15 @@
 #include "arkvale/kv_options.h"
 
 #include <array>
+#include <charconv>
+#include <utility>
 
 namespace arkvale {
 namespace {
+
+constexpr int32_t kMaxRankEvery = 64;
+constexpr int32_t kMaxSnapWindow = 64;
+constexpr int32_t kMaxCount = 1 << 20;
 
 template <typename T>
 struct Named {
@@ -15,6 +21,11 @@ constexpr auto kPolicies = std::to_array<Named<KvPolicyKind>>({
     {"full", KvPolicyKind::kFull},
     {"arkvale", KvPolicyKind::kArkvale},
     {"quest", KvPolicyKind::kQuest},
+    {"streaming", KvPolicyKind::kStreaming},
+    {"h2o", KvPolicyKind::kH2o},
+    {"tova", KvPolicyKind::kTova},
+    {"snapkv", KvPolicyKind::kSnapkv},
+    {"pyramidkv", KvPolicyKind::kPyramidkv},
 });
 constexpr auto kTypes = std::to_array<Named<KvType>>({
     {"f16", KvType::kF16},
@@ -52,9 +63,13 @@ constexpr auto kDigestTypes = std::to_array<Named<DigestType>>({
     {"f32", DigestType::kF32},
     {"q8", DigestType::kQ8},
 });
-constexpr auto kCodeScans = std::to_array<Named<CodeScan>>({
-    {"full", CodeScan::kFull},
-    {"two-stage", CodeScan::kTwoStage},
+constexpr auto kH2oInits = std::to_array<Named<H2oInit>>({
+    {"full", H2oInit::kFull},
+    {"last-row", H2oInit::kLastRow},
+});
+constexpr auto kSnapPoolings = std::to_array<Named<SnapPooling>>({
+    {"average", SnapPooling::kAverage},
+    {"max", SnapPooling::kMax},
 });
 
 template <typename T, size_t N>
@@ -71,6 +86,27 @@ Status Lookup(const std::array<Named<T>, N>& table, std::string_view what, std::
   return InvalidArgument(std::string(what) + " '" + std::string(name) + "' is unknown: use one of " + known);
 }
 
+Status ParseCount(std::string_view what, std::string_view text, int32_t least, int32_t most, int32_t& value) {
+  int32_t count = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  if (error == std::errc() && end == text.data() + text.size() && count >= least && count <= most) {
+    value = count;
+    return OkStatus();
+  }
+  return InvalidArgument(std::string(what) + " '" + std::string(text) + "': use a number from " +
+                         std::to_string(least) + " to " + std::to_string(most));
+}
+
+Status ParseShare(std::string_view what, std::string_view text, double& value) {
+  double share = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), share);
+  if (error == std::errc() && end == text.data() + text.size() && share >= 0 && share <= 1) {
+    value = share;
+    return OkStatus();
+  }
+  return InvalidArgument(std::string(what) + " '" + std::string(text) + "': use a share from 0 to 1");
+}
+
 template <typename T, size_t N>
 std::string_view NameOf(const std::array<Named<T>, N>& table, T value) {
   for (const auto& entry : table) {
@@ -80,6 +116,21 @@ std::string_view NameOf(const std::array<Named<T>, N>& table, T value) {
 }
 
 std::string LayerNote(int32_t layer) { return layer < 0 ? "" : " (layer " + std::to_string(layer) + ")"; }
+
+// The budget of a policy that drops single tokens.
+Status CheckTokenBudget(const KvOptions& o, int64_t budget_tokens, int32_t layer) {
+  const auto refuse = [&](const std::string& what, int32_t kept) {
+    return InvalidArgument("budget " + std::to_string(budget_tokens) + " tokens <= " + what + " " +
+                           std::to_string(kept) + LayerNote(layer) + ": use at least " +
+                           std::to_string(int64_t{kept} + 1) + " tokens or lower " + what);
+  };
+  if (o.policy == KvPolicyKind::kStreaming && budget_tokens <= o.streaming_sinks) {
+    return refuse("streaming-sinks", o.streaming_sinks);
+  }
+  const bool snaps = o.policy == KvPolicyKind::kSnapkv || o.policy == KvPolicyKind::kPyramidkv;
+  if (snaps && budget_tokens <= o.snap_window) return refuse("snap-window", o.snap_window);
+  return OkStatus();
+}
 
 // One layer's budget and nominal top-k; `layer` < 0 means the values for all layers.
 Status CheckBudget(const KvOptions& o, int64_t budget_tokens, int32_t topk_pages, int32_t layer) {
@@ -91,6 +142,7 @@ Status CheckBudget(const KvOptions& o, int64_t budget_tokens, int32_t topk_pages
                            ": use 0 for no limit");
   }
   if (budget_tokens == 0 || o.policy == KvPolicyKind::kQuest) return OkStatus();
+  if (!BudgetsPages(o.policy)) return CheckTokenBudget(o, budget_tokens, layer);
   const int64_t pages = budget_tokens / o.page_tokens;
   const int64_t needed = static_cast<int64_t>(o.sink_pages) + o.window_pages + 1;
   if (pages < needed) {
@@ -127,8 +179,37 @@ Status CheckRanges(const KvOptions& o, int32_t n_layers, int32_t kv_heads) {
   if (o.audit_every < 0) {
     return InvalidArgument("audit of every " + std::to_string(o.audit_every) + " steps < 0: use 0 for none");
   }
+  if (o.rank_every < 0 || o.rank_every > kMaxRankEvery) {
+    return InvalidArgument("rank-every " + std::to_string(o.rank_every) + ": use 0 for auto or a number from 1 to " +
+                           std::to_string(kMaxRankEvery));
+  }
   if (o.topk.kind == TopkRule::Kind::kPages && o.topk.pages < 1) {
     return InvalidArgument("top-k " + std::to_string(o.topk.pages) + " pages < 1: use 1 or more, auto or paper");
+  }
+  return OkStatus();
+}
+
+// Options of the policies that drop single tokens.
+Status CheckTokenRanges(const KvOptions& o) {
+  if (o.streaming_sinks < 0) {
+    return InvalidArgument("streaming-sinks " + std::to_string(o.streaming_sinks) + " < 0: use 0 or more");
+  }
+  if (!(o.h2o_heavy >= 0 && o.h2o_heavy <= 1)) {
+    return InvalidArgument("h2o-heavy " + std::to_string(o.h2o_heavy) + " outside [0, 1]: use a share of the budget");
+  }
+  for (const auto& [name, rows] : {std::pair("snap-window", o.snap_window), {"last queries", o.collect.last_queries}}) {
+    if (rows >= 1 && rows <= kMaxSnapWindow) continue;
+    return InvalidArgument(std::string(name) + " " + std::to_string(rows) + ": use a number from 1 to " +
+                           std::to_string(kMaxSnapWindow));
+  }
+  if (o.snap_kernel < 1 || o.snap_kernel % 2 == 0) {
+    return InvalidArgument("snap-kernel " + std::to_string(o.snap_kernel) + ": use an odd number of tokens");
+  }
+  if (o.pyramid_beta < 1) {
+    return InvalidArgument("pyramid-beta " + std::to_string(o.pyramid_beta) + " < 1: use 1 or more");
+  }
+  if (o.policy == KvPolicyKind::kPyramidkv && !o.layer_budget_tokens.empty()) {
+    return InvalidArgument("policy pyramidkv makes the budgets of its layers: give no list of them, or use snapkv");
   }
   return OkStatus();
 }
@@ -143,6 +224,7 @@ Status CheckListLength(std::string_view what, size_t size, int32_t n_layers) {
 
 Status KvOptions::Validate(int32_t n_layers, int32_t kv_heads) const {
   ARKVALE_RETURN_IF_ERROR(CheckRanges(*this, n_layers, kv_heads));
+  ARKVALE_RETURN_IF_ERROR(CheckTokenRanges(*this));
   ARKVALE_RETURN_IF_ERROR(CheckListLength("layer budget", layer_budget_tokens.size(), n_layers));
   ARKVALE_RETURN_IF_ERROR(CheckListLength("layer top-k", layer_topk_pages.size(), n_layers));
   if (policy == KvPolicyKind::kFull) return OkStatus();
@@ -176,9 +258,16 @@ bool KeepsAllTokens(KvPolicyKind kind) {
     case KvPolicyKind::kFull:
     case KvPolicyKind::kArkvale:
     case KvPolicyKind::kQuest: return true;
+    case KvPolicyKind::kStreaming:
+    case KvPolicyKind::kH2o:
+    case KvPolicyKind::kTova:
+    case KvPolicyKind::kSnapkv:
+    case KvPolicyKind::kPyramidkv: return false;
   }
   return false;
 }
+
+bool BudgetsPages(KvPolicyKind kind) { return kind == KvPolicyKind::kArkvale || kind == KvPolicyKind::kQuest; }
 
 std::string_view KvPolicyName(KvPolicyKind kind) { return NameOf(kPolicies, kind); }
 
@@ -209,9 +298,21 @@ Status SetKvOption(KvOptions& options, std::string_view name, std::string_view v
   if (name == "attend") return Lookup(kAttends, name, value, options.attend);
   if (name == "window-exit") return Lookup(kWindowExits, name, value, options.window_exit);
   if (name == "digest-type") return Lookup(kDigestTypes, name, value, options.digest_type);
-  if (name == "code-scan") return Lookup(kCodeScans, name, value, options.code_scan);
+  if (name == "rank-every") {
+    if (value != "auto") return ParseCount(name, value, 1, kMaxRankEvery, options.rank_every);
+    options.rank_every = 0;
+    return OkStatus();
+  }
+  if (name == "streaming-sinks") return ParseCount(name, value, 0, kMaxCount, options.streaming_sinks);
+  if (name == "h2o-heavy") return ParseShare(name, value, options.h2o_heavy);
+  if (name == "h2o-init") return Lookup(kH2oInits, name, value, options.h2o_init);
+  if (name == "snap-window") return ParseCount(name, value, 1, kMaxSnapWindow, options.snap_window);
+  if (name == "snap-kernel") return ParseCount(name, value, 1, kMaxCount, options.snap_kernel);
+  if (name == "snap-pooling") return Lookup(kSnapPoolings, name, value, options.snap_pooling);
+  if (name == "pyramid-beta") return ParseCount(name, value, 1, kMaxCount, options.pyramid_beta);
   return InvalidArgument("option '" + std::string(name) +
-                         "' is unknown: use one of combine, attend, window-exit, digest-type, code-scan");
+                         "' is unknown: use one of combine, attend, window-exit, digest-type, rank-every, "
+                         "streaming-sinks, h2o-heavy, h2o-init, snap-window, snap-kernel, snap-pooling, pyramid-beta");
 }
 
 }  // namespace arkvale

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <utility>
+
 namespace arkvale {
 namespace {
 
@@ -47,6 +50,65 @@ TEST(KvOptions, QuestTakesAnyBudgetAndItsOwnDigest) {
   o.policy = KvPolicyKind::kArkvale;
   o.combine = CombineKind::kAuto;
   EXPECT_EQ(o.ResolvedCombine(), CombineKind::kSoftmaxPinned);
+}
+
+TEST(KvOptions, BudgetsOfSingleTokensAreNotRoundedToPages) {
+  KvOptions o{.policy = KvPolicyKind::kStreaming, .budget_tokens = 5};
+  EXPECT_TRUE(o.Validate(kLayers, kHeads).ok());
+  o.budget_tokens = 4;
+  ExpectRefused(o, "budget 4 tokens <= streaming-sinks 4: use at least 5 tokens or lower streaming-sinks");
+  o.policy = KvPolicyKind::kSnapkv;
+  o.budget_tokens = 8;
+  ExpectRefused(o, "budget 8 tokens <= snap-window 8: use at least 9 tokens");
+  o.budget_tokens = 100;
+  o.layer_budget_tokens = {0, 7, 0, 0};
+  ExpectRefused(o, "budget 7 tokens <= snap-window 8 (layer 1)");
+  o.policy = KvPolicyKind::kPyramidkv;
+  ExpectRefused(o, "pyramidkv makes the budgets of its layers");
+  for (const auto policy : {KvPolicyKind::kH2o, KvPolicyKind::kTova}) {
+    EXPECT_TRUE((KvOptions{.policy = policy, .budget_tokens = 1}.Validate(kLayers, kHeads).ok()));
+    ExpectRefused({.policy = policy, .budget_tokens = -2}, "-2 tokens < 0");
+  }
+}
+
+TEST(KvOptions, RangesOfPoliciesThatDropTokens) {
+  ExpectRefused({.streaming_sinks = -1}, "streaming-sinks -1 < 0");
+  ExpectRefused({.h2o_heavy = 1.5}, "h2o-heavy 1.500000 outside [0, 1]");
+  ExpectRefused({.h2o_heavy = NAN}, "outside [0, 1]");
+  ExpectRefused({.snap_window = 0}, "snap-window 0: use a number from 1 to 64");
+  ExpectRefused({.snap_window = 65}, "snap-window 65: use a number from 1 to 64");
+  ExpectRefused({.snap_kernel = 6}, "snap-kernel 6: use an odd number");
+  ExpectRefused({.pyramid_beta = 0}, "pyramid-beta 0 < 1");
+  ExpectRefused({.collect = {.last_queries = 0}}, "last queries 0: use a number from 1 to 64");
+}
+
+TEST(KvOptions, NamedOptionsOfPoliciesThatDropTokens) {
+  KvOptions o;
+  const std::pair<const char*, const char*> values[] = {
+      {"streaming-sinks", "0"}, {"h2o-heavy", "0.25"},   {"h2o-init", "last-row"}, {"snap-window", "32"},
+      {"snap-kernel", "5"},     {"snap-pooling", "max"}, {"pyramid-beta", "10"}};
+  for (const auto& [name, value] : values) EXPECT_TRUE(SetKvOption(o, name, value).ok()) << name;
+  EXPECT_EQ(o, (KvOptions{.streaming_sinks = 0,
+                          .h2o_heavy = 0.25,
+                          .h2o_init = H2oInit::kLastRow,
+                          .snap_window = 32,
+                          .snap_kernel = 5,
+                          .snap_pooling = SnapPooling::kMax,
+                          .pyramid_beta = 10}));
+  for (const char* bad : {"", "nan", "-0.1", "1.01", "half", "0.5x"}) {
+    EXPECT_EQ(SetKvOption(o, "h2o-heavy", bad).kind(), StatusKind::kInvalidArgument) << bad;
+  }
+  EXPECT_NE(SetKvOption(o, "snap-window", "65").message().find("from 1 to 64"), std::string::npos);
+  EXPECT_NE(SetKvOption(o, "h2o-init", "none").message().find("full, last-row"), std::string::npos);
+}
+
+TEST(KvOptions, PoliciesByName) {
+  for (const char* name : {"full", "arkvale", "quest", "streaming", "h2o", "tova", "snapkv", "pyramidkv"}) {
+    const auto policy = ParseKvPolicy(name);
+    ASSERT_TRUE(policy.ok()) << name;
+    EXPECT_EQ(KvPolicyName(*policy), name);
+    EXPECT_EQ(KeepsAllTokens(*policy), *policy <= KvPolicyKind::kQuest) << name;
+  }
 }
 
 TEST(KvOptions, LargeBudgetsDoNotOverflow) {
@@ -109,8 +171,14 @@ TEST(KvOptions, NamedOptions) {
   EXPECT_EQ(o.digest_type, DigestType::kF32);
   EXPECT_TRUE(SetKvOption(o, "digest-type", "q8").ok());
   EXPECT_EQ(o.digest_type, DigestType::kQ8);
-  EXPECT_TRUE(SetKvOption(o, "code-scan", "two-stage").ok());
-  EXPECT_EQ(o.code_scan, CodeScan::kTwoStage);
+  EXPECT_TRUE(SetKvOption(o, "rank-every", "4").ok());
+  EXPECT_EQ(o.rank_every, 4);
+  for (const char* bad : {"", "0", "-1", "65", "4x", "99999999999"}) {
+    EXPECT_EQ(SetKvOption(o, "rank-every", bad).kind(), StatusKind::kInvalidArgument) << bad;
+  }
+  EXPECT_EQ(o.rank_every, 4);
+  EXPECT_TRUE(SetKvOption(o, "rank-every", "auto").ok());
+  EXPECT_EQ(o.rank_every, 0);
   EXPECT_TRUE(SetKvOption(o, "combine", "softmax-pinned").ok());
   EXPECT_EQ(o.combine, CombineKind::kSoftmaxPinned);
   EXPECT_NE(SetKvOption(o, "attend", "some").message().find("resident, selected, all"), std::string::npos);

@@ -18,16 +18,15 @@ KvOptions QuestOptions(int64_t budget, int32_t page = 8) {
 }
 
 // attend = all is dense whatever the digest, and the digests' bytes are those of the layout.
-TEST(CachePolicy, EveryDigestEveryTypeEveryScan) {
+TEST(CachePolicy, EveryDigestEveryTypeEveryRhythm) {
   const KvLayerShape layer = TestShape().layers[0];
   for (int kind = 0; kind <= static_cast<int>(DigestKind::kCode2); ++kind) {
     for (const DigestType type : {DigestType::kF16, DigestType::kF32, DigestType::kQ8}) {
-      for (const CodeScan scan : {CodeScan::kFull, CodeScan::kTwoStage}) {
+      for (const int32_t rank_every : {1, 3}) {
         KvOptions o = TestOptions(40);
         o.digest = static_cast<DigestKind>(kind);
-        if (scan == CodeScan::kTwoStage && o.digest != DigestKind::kCode2) continue;
         o.digest_type = type;
-        o.code_scan = scan;
+        o.rank_every = rank_every;
         o.attend = AttendKind::kAll;
         o.dense_layers = 0;
         CacheTestRig rig({{layer}});
@@ -90,6 +89,65 @@ TEST(CachePolicy, StepsReadWhatTheFormulasChoose) {
         }
       }
     }
+  }
+}
+
+// The same where all pages are ranked every third step only: at positions that the layer's number decides, and at the
+// first step whatever its position.
+TEST(CachePolicy, BetweenRankingsTheShortlistIsRanked) {
+  const KvLayerShape layer = TestShape().layers[0];
+  for (const KvPolicyKind policy : {KvPolicyKind::kArkvale, KvPolicyKind::kQuest}) {
+    for (const CombineKind combine : {CombineKind::kMean, CombineKind::kSoftmaxPinned}) {
+      KvOptions o = TestOptions(48);
+      o.policy = policy;
+      o.combine = combine;
+      o.digest = DigestKind::kCuboidMax;
+      o.dense_layers = 0;
+      o.topk.kind = TopkRule::Kind::kAuto;
+      o.rank_every = 3;
+      CacheTestRig rig({{layer, layer}});
+      auto cache = rig.Make();
+      const SeqId seq = *cache->Create(o);
+      ASSERT_TRUE(RunBatch(rig, *cache, {{seq, 5, 186, KvPhase::kPrefillLast}}).ok());
+      const bool quest = policy == KvPolicyKind::kQuest;
+      const int32_t k = quest ? 5 : 2;
+      ReferenceShortlist shortlists[2];
+      int differ = 0;
+      for (int i = 0; i < 24; ++i) {
+        const auto out = *RunBatch(rig, *cache, {{seq, 5}});
+        for (int l = 0; l < 2; ++l) {
+          shortlists[l].ranks_all = i == 0 || (187 + i) % 3 == l;
+          shortlists[l].size = 2 * k;
+          ReferenceStep reference(layer, o, l, 5, 186 + i);
+          const auto expected = reference.Run(quest ? 0 : 2, quest ? 1 : 2, k, &shortlists[l]).out;
+          EXPECT_LT(MaxDifference(out[l][0], expected), kTolerance)
+              << KvPolicyName(policy) << " combine " << static_cast<int>(combine) << " layer " << l << " step " << i;
+          const auto every_step = ReferenceStep(layer, o, l, 5, 186 + i).Run(quest ? 0 : 2, quest ? 1 : 2, k).out;
+          differ += MaxDifference(out[l][0], every_step) > kTolerance ? 1 : 0;
+        }
+      }
+      EXPECT_GT(differ, 0) << "the test must be able to see the shortlist";
+    }
+  }
+}
+
+// A step that is undone after it has ranked all pages by another query leaves no trace.
+TEST(CachePolicy, AbortBringsTheShortlistBack) {
+  const KvLayerShape layer = TestShape().layers[0];
+  KvOptions o = TestOptions(48);
+  o.digest = DigestKind::kCuboidMax;
+  o.dense_layers = 0;
+  o.topk.kind = TopkRule::Kind::kAuto;
+  o.rank_every = 4;
+  CacheTestRig rig({{layer}});
+  auto cache = rig.Make();
+  const SeqId seq = *cache->Create(o), undisturbed = *cache->Create(o);
+  for (const SeqId id : {seq, undisturbed}) {
+    ASSERT_TRUE(RunBatch(rig, *cache, {{id, 5, 185, KvPhase::kPrefillLast}}).ok());
+  }
+  for (int i = 0; i < 12; ++i) {
+    ASSERT_TRUE(RunBatch(rig, *cache, {{seq, 6}}, /*commit=*/false).ok()) << "another token";
+    EXPECT_EQ(*RunBatch(rig, *cache, {{seq, 5}}), *RunBatch(rig, *cache, {{undisturbed, 5}})) << i;
   }
 }
 

@@ -18,6 +18,14 @@ struct StepReference {
   double set_recall = 0, mass_recall = 0;  // means over groups
 };
 
+// rank-every: what a layer remembers of its last ranking of all candidates.
+struct ReferenceShortlist {
+  int32_t size = 0;
+  bool ranks_all = true;                 // this step does
+  std::vector<std::set<int32_t>> pages;  // per group
+  int32_t end = 0;                       // of the candidates then
+};
+
 // One layer and position; `pinned_first` pages at the start and `pinned_last` at the end are always read, and the best
 // `k` others.
 class ReferenceStep {
@@ -32,16 +40,24 @@ class ReferenceStep {
     n_pages_ = static_cast<int32_t>((n_tokens_ + o_.page_tokens - 1) / o_.page_tokens);
   }
 
-  StepReference Run(int32_t pinned_first, int32_t pinned_last, int32_t k) {
+  StepReference Run(int32_t pinned_first, int32_t pinned_last, int32_t k, ReferenceShortlist* shortlist = nullptr) {
     StepReference r;
     r.out.assign(s_.n_q_heads * s_.head_dim_v, 0.0);
     const int n_groups = s_.n_kv_heads / o_.group_heads, heads = o_.group_heads * s_.q_per_kv();
     first_ = pinned_first;
     end_ = n_pages_ - pinned_last;
+    if (shortlist != nullptr) shortlist->pages.resize(n_groups);
     for (int g = 0; g < n_groups; ++g) {
       std::vector<double> score(n_pages_, 0.0), truth(n_pages_, 0.0);
-      for (int h = g * heads; h < (g + 1) * heads; ++h) AddHead(h, score, truth);
-      const auto chosen = Best(score, k), best = Best(truth, k);
+      Candidates all(end_ - first_);
+      std::iota(all.begin(), all.end(), first_);
+      const Candidates candidates = shortlist == nullptr || shortlist->ranks_all ? all : Listed(*shortlist, g);
+      for (int h = g * heads; h < (g + 1) * heads; ++h) AddHead(h, candidates, score, truth);
+      const auto chosen = Best(candidates, score, k), best = Best(all, truth, k);
+      if (shortlist != nullptr && shortlist->ranks_all) {
+        const auto kept = Best(all, score, shortlist->size);
+        shortlist->pages[g] = {kept.begin(), kept.end()};
+      }
       std::set<int32_t> read(chosen.begin(), chosen.end());
       for (const int32_t page : best) r.set_recall += read.count(page) / static_cast<double>(k) / n_groups;
       for (int32_t p = 0; p < n_pages_; ++p) {
@@ -49,10 +65,18 @@ class ReferenceStep {
       }
       for (int h = g * heads; h < (g + 1) * heads; ++h) r.mass_recall += Attend(h, read, r.out) / heads / n_groups;
     }
+    if (shortlist != nullptr && shortlist->ranks_all) shortlist->end = end_;
     return r;
   }
 
  private:
+  using Candidates = std::vector<int32_t>;  // ascending
+
+  Candidates Listed(const ReferenceShortlist& shortlist, int group) const {
+    Candidates pages(shortlist.pages[group].begin(), shortlist.pages[group].end());
+    for (int32_t p = shortlist.end; p < end_; ++p) pages.push_back(p);
+    return pages;
+  }
   static std::vector<double> Rounded(const std::vector<float>& row) {
     std::vector<double> out;
     for (const float x : row) out.push_back(F16ToF32(F32ToF16(x)));
@@ -81,30 +105,28 @@ class ReferenceStep {
   }
 
   // A head's votes for the candidates, and its true scores.
-  void AddHead(int h, std::vector<double>& score, std::vector<double>& truth) const {
+  void AddHead(int h, const Candidates& candidates, std::vector<double>& score, std::vector<double>& truth) const {
     double denominator = 0;
     if (o_.ResolvedCombine() == CombineKind::kSoftmaxPinned) {
+      for (const int32_t p : candidates) denominator += std::exp(s_.scale * CuboidMax(h, p));
       for (int32_t p = 0; p < n_pages_; ++p) {
-        if (p >= first_ && p < end_) {
-          denominator += std::exp(s_.scale * CuboidMax(h, p));
-          continue;
-        }
+        if (p >= first_ && p < end_) continue;
         for (int64_t t = int64_t{p} * o_.page_tokens; t < PageEnd(p); ++t)
           denominator += std::exp(s_.scale * Dot(h, t));
       }
     }
-    for (int32_t p = first_; p < end_; ++p) {
+    for (const int32_t p : candidates) {
       const double estimate = CuboidMax(h, p);
       score[p] += denominator > 0 ? std::exp(s_.scale * estimate) / denominator : estimate;
+    }
+    for (int32_t p = first_; p < end_; ++p) {
       double top = -1e300;
       for (int64_t t = int64_t{p} * o_.page_tokens; t < PageEnd(p); ++t) top = std::max(top, Dot(h, t));
       truth[p] += top;
     }
   }
 
-  std::vector<int32_t> Best(const std::vector<double>& score, int32_t k) const {
-    std::vector<int32_t> pages(end_ - first_);
-    std::iota(pages.begin(), pages.end(), first_);
+  static std::vector<int32_t> Best(Candidates pages, const std::vector<double>& score, int32_t k) {
     std::stable_sort(pages.begin(), pages.end(), [&](int32_t a, int32_t b) { return score[a] > score[b]; });
     pages.resize(std::min<size_t>(pages.size(), k));
     return pages;

@@ -47,10 +47,9 @@ void PlanAround(const ResidencyInput& in, int32_t dropped, int32_t n_keep, Resid
     plan.evictions.erase(left, plan.evictions.end());
     return;
   }
-  const PageRanking ranking{in.scores, in.shortlist};
   std::vector<uint64_t>& keys = plan.top_k.keys;
   keys.resize(n_left);
-  std::transform(left, plan.evictions.end(), keys.begin(), [&](int32_t page) { return ranking.Key(page); });
+  std::transform(left, plan.evictions.end(), keys.begin(), [&](int32_t page) { return in.ranking.Key(page); });
   std::nth_element(keys.begin(), keys.begin() + n_keep, keys.end(), std::greater<>());
   std::transform(keys.begin() + n_keep, keys.end(), left, RankedIndex);
   plan.evictions.resize(plan.evictions.size() - n_keep);
@@ -64,16 +63,13 @@ void ResidencyPlan::Reserve(int64_t n_pages, int64_t n_moves) {
   GrowCapacity(recalls, n_moves);
   GrowCapacity(evictions, n_moves + 1);  // a dropped page may stand there beside itself
   GrowCapacity(top_k.keys, n_moves);
-  GrowCapacity(top_k.scores, n_pages);
-  GrowCapacity(top_k.indices, n_pages);
   GrowCapacity(marks, n_pages / 64 + 1);
 }
 
 void PlanStep(const ResidencyInput& in, ResidencyPlan& plan) {
   const auto n_pages = static_cast<int32_t>(in.states.size());
   const PageBudget& b = in.budget;
-  SelectPages({in.scores, in.shortlist}, b.candidates_begin(), b.candidates_end(n_pages), b.topk, plan.selected,
-              &plan.top_k);
+  SelectPages(in.ranking, b.candidates_begin(), b.candidates_end(n_pages), b.topk, plan.selected, &plan.top_k);
   int32_t dropped = -1;
   if (in.page_opened && in.window_exit == WindowExit::kDrop) {
     const int32_t left_window = n_pages - 1 - b.window;
@@ -85,8 +81,7 @@ void PlanStep(const ResidencyInput& in, ResidencyPlan& plan) {
 void PlanAfterPrefill(const ResidencyInput& in, ResidencyPlan& plan) {
   const auto n_pages = static_cast<int32_t>(in.states.size());
   const PageBudget& b = in.budget;
-  SelectPages({in.scores, in.shortlist}, b.candidates_begin(), b.candidates_end(n_pages), b.places(), plan.selected,
-              &plan.top_k);
+  SelectPages(in.ranking, b.candidates_begin(), b.candidates_end(n_pages), b.places(), plan.selected, &plan.top_k);
   PlanAround(in, -1, 0, plan);
 }
 

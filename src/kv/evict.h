@@ -12,10 +12,9 @@
 namespace arkvale {
 
 struct ResidencyInput {
-  PageBudget budget;                        // n_pages > budget.pages
-  std::span<const PageState> states;        // [n_pages] of one group, the new page included
-  std::span<const float> scores;            // [>= n_pages - window] by page
-  std::span<const uint8_t> shortlist = {};  // the same, see PageRanking; or empty
+  PageBudget budget;                  // n_pages > budget.pages
+  std::span<const PageState> states;  // [n_pages] of one group, the new page included
+  PageRanking ranking;                // of every candidate, or of some
   WindowExit window_exit = WindowExit::kRank;
   bool page_opened = false;  // a new page opened in this step: the window moved
 };

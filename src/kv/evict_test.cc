@@ -52,7 +52,7 @@ TEST_P(Example102, OneStepOfSixPages) {
   for (int i = 0; i < 5; ++i) EXPECT_NEAR(scores[i], c.scores[i], 1e-6) << i;
   const auto states = Resident(6, {0, 1, 2, 4, 5});
   ResidencyPlan plan;
-  PlanStep({.budget = kBudget, .states = states, .scores = scores}, plan);
+  PlanStep({.budget = kBudget, .states = states, .ranking = {scores}}, plan);
   EXPECT_EQ(plan.selected, c.selected);
   EXPECT_EQ(plan.recalls, c.recalls);
   EXPECT_EQ(plan.evictions, c.evictions);
@@ -73,7 +73,7 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(PlanStep, TieGoesToTheSmallerPage) {
   ResidencyPlan plan;
   const auto states = Resident(6, {0, 1, 2, 4, 5});
-  PlanStep({.budget = kBudget, .states = states, .scores = std::vector<float>{9, 3, 1, 3, 5}}, plan);
+  PlanStep({.budget = kBudget, .states = states, .ranking = {std::vector<float>{9, 3, 1, 3, 5}}}, plan);
   EXPECT_EQ(plan.selected, Pages{1});
 }
 
@@ -81,7 +81,7 @@ TEST(PlanStep, NanRanksLast) {
   ResidencyPlan plan;
   const auto states = Resident(6, {0, 1, 2, 4, 5});
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  PlanStep({.budget = kBudget, .states = states, .scores = std::vector<float>{9, nan, -5, nan, 5}}, plan);
+  PlanStep({.budget = kBudget, .states = states, .ranking = {std::vector<float>{9, nan, -5, nan, 5}}}, plan);
   EXPECT_EQ(plan.selected, Pages{2});
 }
 
@@ -101,7 +101,8 @@ TEST_P(PageTurn, SeventhPageOpens) {
   // Page 6 has just opened in the spare slot.
   const auto states = Resident(7, {0, 1, 3, 4, 5, 6});
   ResidencyPlan plan;
-  PlanStep({.budget = kBudget, .states = states, .scores = scores, .window_exit = c.exit, .page_opened = true}, plan);
+  PlanStep({.budget = kBudget, .states = states, .ranking = {scores}, .window_exit = c.exit, .page_opened = true},
+           plan);
   EXPECT_EQ(plan.selected, c.selected);
   EXPECT_EQ(plan.recalls, c.recalls);
   EXPECT_EQ(plan.evictions, c.evictions);
@@ -119,7 +120,7 @@ TEST(PlanStep, DropOnlyWhenAPageOpened) {
   const auto states = Resident(7, {0, 1, 4, 5, 6});
   PlanStep({.budget = kBudget,
             .states = states,
-            .scores = std::vector<float>{9, 3, 1, 2, 2.5f, 0},
+            .ranking = {std::vector<float>{9, 3, 1, 2, 2.5f, 0}},
             .window_exit = WindowExit::kDrop},
            plan);
   EXPECT_EQ(plan.evictions, Pages{});
@@ -128,7 +129,7 @@ TEST(PlanStep, DropOnlyWhenAPageOpened) {
 TEST(PlanAfterPrefill, KeepsPinsAndTheBestCandidates) {
   ResidencyPlan plan;
   const auto states = Resident(8, {0, 1, 2, 3, 4, 5, 6, 7});
-  PlanAfterPrefill({.budget = kBudget, .states = states, .scores = std::vector<float>{0, 1, 5, 2, 4, 3, 9}}, plan);
+  PlanAfterPrefill({.budget = kBudget, .states = states, .ranking = {std::vector<float>{0, 1, 5, 2, 4, 3, 9}}}, plan);
   EXPECT_EQ(plan.selected, (Pages{2, 4}));
   EXPECT_EQ(Apply(states, plan), (Pages{0, 2, 4, 6, 7}));
 }
@@ -136,7 +137,7 @@ TEST(PlanAfterPrefill, KeepsPinsAndTheBestCandidates) {
 TEST(PlanStep, RecallsPinnedPagesThatAPrefillPushedOut) {
   ResidencyPlan plan;
   const auto states = Resident(7, {2, 3, 4, 5, 6});
-  PlanStep({.budget = kBudget, .states = states, .scores = std::vector<float>{0, 1, 5, 2, 4, 3}}, plan);
+  PlanStep({.budget = kBudget, .states = states, .ranking = {std::vector<float>{0, 1, 5, 2, 4, 3}}}, plan);
   EXPECT_EQ(Apply(states, plan), (Pages{0, 2, 4, 5, 6}));
 }
 

@@ -25,10 +25,10 @@ LayerPages::LayerPages(const LayerEnv& env, const KvLayerShape& shape, const KvO
       group_heads_(o.group_heads),
       digest_(o.ResolvedDigest()),
       digest_type_(o.digest_type),
-      code_scan_(o.code_scan),
       combine_(o.ResolvedCombine()),
       attend_(o.attend),
       window_exit_(o.window_exit),
+      rank_every_(o.rank_every),
       audit_every_(o.audit_every),
       extent_(MakeExtent(*env.pool, o)),
       table_(shape.n_kv_heads / o.group_heads, extent_.bytes()),
@@ -190,6 +190,10 @@ Status LayerPages::Truncate(const BlockList& blocks, int64_t n_tokens) {
   n_tokens_ = n_tokens;
   digests_.Resize(std::min<int64_t>(digests_.n_pages(), n_tokens / page_tokens_));
   for (auto& pages : selected_) pages.clear();
+  if (shortlist_.n_tokens > n_tokens) {
+    std::swap(shortlist_, earlier_);
+    earlier_.pages.clear();
+  }
   return OkStatus();
 }
 

@@ -33,15 +33,12 @@ namespace arkvale {
 
 // What the choice of one (sequence, layer) is made with; n = its pages but the last one. Contents do not survive it.
 struct ChoiceScratch {
-  bool two_stage = false;
-  std::vector<float> head_scores;        // [n_kv_heads, rows per head, n]
-  std::vector<float> group_scores;       // [n_groups, n], where a group has more than one row of head_scores
-  std::vector<float> second_scores;      // the same, of the second stage
-  std::vector<uint8_t> shortlist;        // [n_groups, n] (PageRanking), or empty
-  std::vector<int32_t> shortlist_pages;  // the same as ascending pages, equally many per group
-  std::vector<float> pinned_lse;         // [n_q_heads]
-  std::vector<int32_t> heads_left;       // [n_groups] kv heads whose estimates are still to come; atomic
-  std::vector<ResidencyPlan> plans;      // [n_groups]
+  std::vector<float> head_scores;    // [n_kv_heads, rows per head, n or n_listed]
+  std::vector<int32_t> pages;        // [n_groups, n_listed] ascending: what this step ranks; empty: all
+  std::vector<float> group_scores;   // [n_groups, n], or n_listed; not where one row of head_scores says it all
+  std::vector<float> pinned_lse;     // [n_q_heads]
+  std::vector<int32_t> heads_left;   // [n_groups] kv heads whose estimates are still to come; atomic
+  std::vector<ResidencyPlan> plans;  // [n_groups]
 };
 
 // Scratch of a cache, shared by its layers: contents do not survive a call.
@@ -61,6 +58,7 @@ struct KvScratch {
 
 // What a layer needs from its cache; everything outlives it.
 struct LayerEnv {
+  int32_t layer = 0;
   const OpContext* ctx = nullptr;
   BlockPool* pool = nullptr;
   Device* hot_device = nullptr;  // null: RAM is read in place
@@ -99,8 +97,8 @@ class LayerPages {
   // Stores rows for positions position0... and opens, fills, digests and backs up pages. Truncate undoes a failure.
   Status Append(const BlockList& blocks, int64_t position0, const MatrixView& k, const MatrixView& v);
   // One decode step of sequences with more than B pages each, all of one layer: score, select, evict, recall.
-  // Estimates, selections and plans share one parallel loop (per kind of digest, and per stage); what moves, moves
-  // sequence after sequence. Returns with all recalled pages readable. Unavailable when a copy failed,
+  // Estimates, selections and plans share one parallel loop (per kind of digest); what moves, moves sequence after
+  // sequence. Returns with all recalled pages readable. Unavailable when a copy failed,
   // ResourceExhausted when memory did; the tables are then consistent, the step must be aborted.
   static Status SelectForSteps(std::span<const PageChoice> choices);
   // The end of a prefill: residency is chosen by the last token's query. Errors as above.
@@ -136,6 +134,12 @@ class LayerPages {
   struct Pending {
     int32_t group, page;
     Mover::Copy copy;
+  };
+  // The best candidates of a ranking of all pages, for the steps that rank only these (rank-every).
+  struct Shortlist {
+    std::vector<int32_t> pages;  // [n_groups, any], ascending in a group; empty: the next step ranks all
+    int32_t end = 0;             // of the candidates then
+    int64_t n_tokens = 0;        // then, the new one included
   };
   using BeginRow = std::function<void(int32_t group, PagedView&)>;
 
@@ -175,17 +179,19 @@ class LayerPages {
                        const std::function<Status(PagedView&)>& attend);
 
   // layer_scores.cc
-  struct Stage;
   static Status PlanChoices(std::span<const PageChoice> choices, bool step);
-  static Status ScoreChoices(const Stage& stage);
-  Status PrepareChoice(const PageChoice& choice, ChoiceScratch& scratch);
-  DigestScoreArgs ScoreArgs(bool both_planes) const;
-  void AddScoreItems(const Stage& stage, int32_t choice);
-  void FinishHead(const Stage& stage, int32_t choice, int32_t head, int thread);
-  std::span<const float> GroupScores(const ChoiceScratch& scratch, int32_t group) const;
-  void CombineGroup(const ChoiceScratch& scratch, int32_t group, int thread, std::span<float> out) const;
-  void MakeShortlist(ChoiceScratch& scratch, int32_t group) const;
+  static Status ScoreChoices(std::span<const PageChoice> choices, bool step);
+  Status PrepareChoice(const PageChoice& choice, bool step, ChoiceScratch& scratch);
+  bool RanksAll(bool step) const;
+  void ListPages(ChoiceScratch& scratch) const;
+  DigestScoreArgs ScoreArgs() const;
+  void AddScoreItems(std::span<const PageChoice> choices, int32_t choice);
+  void FinishHead(ChoiceScratch& scratch, int32_t head, bool step, int thread);
+  PageRanking Ranking(const ChoiceScratch& scratch, int32_t group) const;
+  void CombineGroup(ChoiceScratch& scratch, int32_t group, int thread) const;
   void PlanGroup(ChoiceScratch& scratch, int32_t group, bool step);
+  void StartShortlist(int64_t n_pages_kept);
+  void KeepShortlist(ChoiceScratch& scratch, int32_t group);
   Status ScorePinned(const BlockList& blocks, const float* q, std::span<float> pinned_lse);
   Status ScoreExactly(const BlockList& blocks, const float* q, bool want_max);
   Status Audit(const BlockList& blocks, const float* q);
@@ -193,6 +199,7 @@ class LayerPages {
   int32_t rows_per_head() const { return sums_heads() ? 1 : shape_.q_per_kv(); }
   int32_t rows_per_group() const { return group_heads_ * rows_per_head(); }
   bool combines() const;
+  int64_t n_ranked(const ChoiceScratch& scratch) const;
   // Pages that are scored: all but the last one.
   int64_t n_scored() const { return table_.n_pages() - 1; }
 
@@ -203,10 +210,10 @@ class LayerPages {
   const int32_t group_heads_;
   const DigestKind digest_;
   const DigestType digest_type_;
-  const CodeScan code_scan_;
   const CombineKind combine_;
   const AttendKind attend_;
   const WindowExit window_exit_;
+  const int32_t rank_every_;
   const int32_t audit_every_;
   const PageExtent extent_;
 
@@ -215,6 +222,7 @@ class LayerPages {
   SlotPool slots_;                              // empty in place
   std::vector<Pending> backups_, recalls_;      // copies under way; never more than there are slots
   std::vector<std::vector<int32_t>> selected_;  // per group, sorted: S of the last selection, where somebody reads it
+  Shortlist shortlist_, earlier_;               // Truncate goes back to the earlier one
   KvAudit audit_;
   int64_t scored_steps_ = 0;
   int64_t n_tokens_ = 0;      // appended

@@ -22,19 +22,10 @@ bool LayerPages::combines() const {
   return rows_per_group() > 1 || (combine_ != CombineKind::kMean && combine_ != CombineKind::kMax);
 }
 
-// One pass over the digests of the sequences that choose together; with two stages the second one reads only what is on
-// the shortlists.
-struct LayerPages::Stage {
-  std::span<const PageChoice> choices;
-  KvScratch* scratch;
-  bool step;
-  bool second;
-
-  bool Has(size_t i) const { return !second || scratch->choices[i].two_stage; }
-  DigestScoreArgs Args(size_t i) const {
-    return choices[i].pages->ScoreArgs(/*both_planes=*/second || !scratch->choices[i].two_stage);
-  }
-};
+// Pages that a group ranks.
+int64_t LayerPages::n_ranked(const ChoiceScratch& c) const {
+  return c.pages.empty() ? n_scored() : std::ssize(c.pages) / n_groups();
+}
 
 // Scores and plans; nothing moves. The plans are left in the scratch.
 Status LayerPages::PlanChoices(std::span<const PageChoice> choices, bool step) {
@@ -42,37 +33,56 @@ Status LayerPages::PlanChoices(std::span<const PageChoice> choices, bool step) {
   const int64_t start = NowNs();
   KvScratch& s = *env.scratch;
   if (s.choices.size() < choices.size()) s.choices.resize(choices.size());
-  bool any_second = false;
   for (size_t i = 0; i < choices.size(); ++i) {
-    ARKVALE_RETURN_IF_ERROR(choices[i].pages->PrepareChoice(choices[i], s.choices[i]));
-    any_second |= s.choices[i].two_stage;
+    ARKVALE_RETURN_IF_ERROR(choices[i].pages->PrepareChoice(choices[i], step, s.choices[i]));
   }
-  ARKVALE_RETURN_IF_ERROR(ScoreChoices({choices, &s, step, /*second=*/false}));
-  if (any_second) ARKVALE_RETURN_IF_ERROR(ScoreChoices({choices, &s, step, /*second=*/true}));
+  ARKVALE_RETURN_IF_ERROR(ScoreChoices(choices, step));
   env.timings->estimate_ns += NowNs() - start;
   return OkStatus();
 }
 
+// Every N-th step, and the first one after a prefill or fork. Layers take turns, so that steps cost alike.
+bool LayerPages::RanksAll(bool step) const {
+  const int32_t every = RankEvery(rank_every_, table_.n_pages());
+  return !step || shortlist_.pages.empty() || n_tokens_ % every == env_.layer % every;
+}
+
+// The shortlist, and the candidates that were in the window when it was made.
+void LayerPages::ListPages(ChoiceScratch& c) const {
+  const std::span<const int32_t> kept = shortlist_.pages;
+  const size_t size = kept.size() / n_groups();
+  for (int32_t g = 0; g < n_groups(); ++g) {
+    const auto of_group = kept.subspan(g * size, size);
+    c.pages.insert(c.pages.end(), of_group.begin(), of_group.end());
+    for (int32_t page = shortlist_.end; page < budget_.candidates_end(table_.n_pages()); ++page)
+      c.pages.push_back(page);
+  }
+}
+
 // Everything that allocates or needs a loop of its own.
-Status LayerPages::PrepareChoice(const PageChoice& choice, ChoiceScratch& c) {
+Status LayerPages::PrepareChoice(const PageChoice& choice, bool step, ChoiceScratch& c) {
   const auto resize = [](auto& v, int64_t n) {
     GrowCapacity(v, n);
     v.resize(n);
   };
-  const int32_t n_pages = table_.n_pages(), shortlist_size = ShortlistSize(budget_, n_pages);
+  const int32_t n_pages = table_.n_pages();
   const int64_t n = n_scored();
-  c.two_stage = code_scan_ == CodeScan::kTwoStage && digest_ == DigestKind::kCode2 &&
-                shortlist_size < budget_.n_candidates(n_pages);
+  const bool rests = RankEvery(rank_every_, n_pages) > 1;
+  const int32_t shortlist = rests ? ShortlistSize(budget_, n_pages) : 0;
+  GrowCapacity(c.pages, rests ? n_groups() * n : 0);
+  c.pages.clear();
+  if (RanksAll(step)) {
+    const bool saves = step && rests && shortlist < budget_.n_candidates(n_pages);
+    StartShortlist(saves ? int64_t{n_groups()} * shortlist : 0);
+  } else {
+    ListPages(c);
+  }
   resize(c.head_scores, int64_t{n_groups()} * rows_per_group() * n);
   resize(c.group_scores, combines() ? n_groups() * n : 0);
-  resize(c.second_scores, c.two_stage ? n_groups() * n : 0);
-  resize(c.shortlist_pages, c.two_stage ? int64_t{n_groups()} * shortlist_size : 0);
-  c.shortlist.clear();
-  resize(c.shortlist, c.two_stage ? n_groups() * n : 0);
   resize(c.heads_left, n_groups());
   if (std::ssize(c.plans) < n_groups()) c.plans.resize(n_groups());
   for (int32_t g = 0; g < n_groups(); ++g) {
-    c.plans[g].Reserve(n_pages, std::max({table_.n_hot(g), budget_.pages, c.two_stage ? shortlist_size : 0}));
+    c.plans[g].Reserve(n_pages, std::max({table_.n_hot(g), budget_.pages, shortlist}));
     if (KeepsSelected()) GrowCapacity(selected_[g], budget_.topk);
   }
   if (combine_ != CombineKind::kSoftmaxPinned) return OkStatus();
@@ -80,92 +90,77 @@ Status LayerPages::PrepareChoice(const PageChoice& choice, ChoiceScratch& c) {
   return ScorePinned(*choice.blocks, choice.q, c.pinned_lse);
 }
 
-DigestScoreArgs LayerPages::ScoreArgs(bool both_planes) const {
+DigestScoreArgs LayerPages::ScoreArgs() const {
   return {.kind = digest_,
           .type = digest_type_,
           .page_tokens = page_tokens_,
           .head_dim = shape_.head_dim_k,
           .n_q_heads = shape_.q_per_kv(),
           .sum_heads = sums_heads(),
-          .n_planes = both_planes ? 2 : 1,
           .items = {}};
 }
 
 // One call of the op per kind of digest; whoever finishes a group's last head does the rest for that group.
-Status LayerPages::ScoreChoices(const Stage& stage) {
+Status LayerPages::ScoreChoices(std::span<const PageChoice> choices, bool step) {
   const auto same = [](const DigestScoreArgs& a, const DigestScoreArgs& b) {
-    return a.kind == b.kind && a.type == b.type && a.page_tokens == b.page_tokens && a.sum_heads == b.sum_heads &&
-           a.n_planes == b.n_planes;
+    return a.kind == b.kind && a.type == b.type && a.page_tokens == b.page_tokens && a.sum_heads == b.sum_heads;
   };
-  KvScratch& s = *stage.scratch;
-  const std::function<void(int64_t, int)> item_done = [&stage](int64_t item, int thread) {
-    const auto [choice, head] = stage.scratch->score_owners[item];
-    stage.choices[choice].pages->FinishHead(stage, choice, head, thread);
+  KvScratch& s = *choices[0].pages->env_.scratch;
+  const auto finish = [&](int64_t item, int thread) {
+    const auto [choice, head] = s.score_owners[item];
+    choices[choice].pages->FinishHead(s.choices[choice], head, step, thread);
   };
-  for (size_t i = 0; i < stage.choices.size(); ++i) {
-    if (!stage.Has(i)) continue;
-    DigestScoreArgs args = stage.Args(i);
-    const auto joins = [&](size_t j) { return stage.Has(j) && same(stage.Args(j), args); };
+  const std::function<void(int64_t, int)> item_done = std::ref(finish);
+  for (size_t i = 0; i < choices.size(); ++i) {
+    DigestScoreArgs args = choices[i].pages->ScoreArgs();
+    const auto joins = [&](size_t j) { return same(choices[j].pages->ScoreArgs(), args); };
     bool done = false;
     for (size_t j = 0; j < i; ++j) done |= joins(j);
     if (done) continue;
     s.score_items.clear();
     s.score_owners.clear();
-    for (size_t j = i; j < stage.choices.size(); ++j) {
-      if (joins(j)) stage.choices[j].pages->AddScoreItems(stage, static_cast<int32_t>(j));
+    for (size_t j = i; j < choices.size(); ++j) {
+      if (joins(j)) choices[j].pages->AddScoreItems(choices, static_cast<int32_t>(j));
     }
     args.items = s.score_items;
     args.item_done = &item_done;
-    ARKVALE_RETURN_IF_ERROR(DigestScore(*stage.choices[i].pages->env_.ctx, args));
+    ARKVALE_RETURN_IF_ERROR(DigestScore(*choices[i].pages->env_.ctx, args));
   }
   return OkStatus();
 }
 
-void LayerPages::AddScoreItems(const Stage& stage, int32_t choice) {
-  ChoiceScratch& c = stage.scratch->choices[choice];
-  const int64_t n = n_scored();
-  const auto size = static_cast<int64_t>(c.shortlist_pages.size()) / n_groups();
+void LayerPages::AddScoreItems(std::span<const PageChoice> choices, int32_t choice) {
+  KvScratch& s = *env_.scratch;
+  ChoiceScratch& c = s.choices[choice];
+  const int64_t n = n_ranked(c);
   std::fill(c.heads_left.begin(), c.heads_left.end(), group_heads_);
   for (int32_t head = 0; head < shape_.n_kv_heads; ++head) {
-    DigestScoreItem item = digests_.ScoreItem(head, n);
-    item.q = stage.choices[choice].q + int64_t{head} * shape_.q_per_kv() * shape_.head_dim_k;
+    DigestScoreItem item = digests_.ScoreItem(head, n_scored());
+    item.q = choices[choice].q + int64_t{head} * shape_.q_per_kv() * shape_.head_dim_k;
     item.scores = c.head_scores.data() + int64_t{head} * rows_per_head() * n;
-    if (stage.second) {
-      item.pages = {c.shortlist_pages.data() + head / group_heads_ * size, static_cast<size_t>(size)};
-    }
-    stage.scratch->score_items.push_back(item);
-    stage.scratch->score_owners.emplace_back(choice, head);
+    if (!c.pages.empty()) item.pages = std::span(c.pages).subspan(head / group_heads_ * n, n);
+    s.score_items.push_back(item);
+    s.score_owners.emplace_back(choice, head);
   }
 }
 
 // Runs on any thread of the scoring loop; a group's last head goes on with what its scores are for.
-void LayerPages::FinishHead(const Stage& stage, int32_t choice, int32_t head, int thread) {
-  ChoiceScratch& c = stage.scratch->choices[choice];
+void LayerPages::FinishHead(ChoiceScratch& c, int32_t head, bool step, int thread) {
   const int32_t g = head / group_heads_;
   if (std::atomic_ref(c.heads_left[g]).fetch_sub(1, std::memory_order_acq_rel) > 1) return;
-  const int64_t n = n_scored();
-  if (stage.second) {
-    const auto scores = std::span(c.second_scores).subspan(g * n, n);
-    CombineGroup(c, g, thread, scores);
-    for (int64_t i = 0; i < n; ++i) {
-      if (c.shortlist[g * n + i] != 0) c.group_scores[g * n + i] = scores[i];
-    }
-  } else if (combines()) {
-    CombineGroup(c, g, thread, std::span(c.group_scores).subspan(g * n, n));
-  }
-  if (c.two_stage && !stage.second) {
-    MakeShortlist(c, g);
-  } else {
-    PlanGroup(c, g, stage.step);
-  }
+  if (combines()) CombineGroup(c, g, thread);
+  PlanGroup(c, g, step);
 }
 
-std::span<const float> LayerPages::GroupScores(const ChoiceScratch& c, int32_t group) const {
-  return std::span<const float>(combines() ? c.group_scores : c.head_scores).subspan(group * n_scored(), n_scored());
+PageRanking LayerPages::Ranking(const ChoiceScratch& c, int32_t group) const {
+  const int64_t n = n_ranked(c);
+  const auto row = std::span<const float>(combines() ? c.group_scores : c.head_scores).subspan(group * n, n);
+  if (c.pages.empty()) return {row};
+  return {row, std::span(c.pages).subspan(group * n, n)};
 }
 
-void LayerPages::CombineGroup(const ChoiceScratch& c, int32_t group, int thread, std::span<float> out) const {
-  const int64_t rows = rows_per_group(), n = n_scored();
+void LayerPages::CombineGroup(ChoiceScratch& c, int32_t group, int thread) const {
+  const int64_t rows = rows_per_group(), n = n_ranked(c);
   CombineInput in{.kind = combine_,
                   .head_scores = std::span(c.head_scores).subspan(group * rows * n, rows * n),
                   .n_heads = static_cast<int32_t>(rows),
@@ -173,42 +168,50 @@ void LayerPages::CombineGroup(const ChoiceScratch& c, int32_t group, int thread,
                   .softcap = shape_.softcap,
                   .begin = budget_.candidates_begin(),
                   .end = budget_.candidates_end(table_.n_pages())};
+  if (!c.pages.empty()) {  // candidates only
+    in.begin = 0;
+    in.end = static_cast<int32_t>(n);
+  }
   if (combine_ == CombineKind::kSoftmaxPinned) in.pinned_lse = std::span(c.pinned_lse).subspan(group * rows, rows);
   auto* weights = static_cast<float*>(env_.ctx->workspace->PerThread(thread, n * sizeof(float)));
-  CombineScores(in, out, {weights, static_cast<size_t>(n)});
-}
-
-// The best candidates of a group by its scores.
-void LayerPages::MakeShortlist(ChoiceScratch& c, int32_t group) const {
-  const int64_t n = n_scored();
-  const auto size = static_cast<int64_t>(c.shortlist_pages.size()) / n_groups();
-  std::vector<int32_t>& best = c.plans[group].selected;
-  SelectPages({.scores = GroupScores(c, group)}, budget_.candidates_begin(), budget_.candidates_end(table_.n_pages()),
-              static_cast<int32_t>(size), best, &c.plans[group].top_k);
-  std::sort(best.begin(), best.end());
-  std::copy(best.begin(), best.end(), c.shortlist_pages.begin() + group * size);
-  for (const int32_t page : best) c.shortlist[group * n + page] = 1;
+  CombineScores(in, std::span(c.group_scores).subspan(group * n, n), {weights, static_cast<size_t>(n)});
 }
 
 void LayerPages::PlanGroup(ChoiceScratch& c, int32_t group, bool step) {
-  const int64_t n = n_scored();
   ResidencyPlan& plan = c.plans[group];
-  ResidencyInput in{.budget = budget_,
-                    .states = table_.states(group),
-                    .scores = GroupScores(c, group),
-                    .window_exit = window_exit_,
-                    .page_opened = page_opened_};
-  if (c.two_stage) in.shortlist = std::span(c.shortlist).subspan(group * n, n);
+  const ResidencyInput in{.budget = budget_,
+                          .states = table_.states(group),
+                          .ranking = Ranking(c, group),
+                          .window_exit = window_exit_,
+                          .page_opened = page_opened_};
   if (!step) return PlanAfterPrefill(in, plan);
+  if (c.pages.empty() && !shortlist_.pages.empty()) KeepShortlist(c, group);
   if (budget_.evicts) {
     PlanStep(in, plan);
   } else {
-    SelectPages({in.scores, in.shortlist}, budget_.candidates_begin(), budget_.candidates_end(table_.n_pages()),
-                budget_.topk, plan.selected, &plan.top_k);
+    SelectPages(in.ranking, budget_.candidates_begin(), budget_.candidates_end(table_.n_pages()), budget_.topk,
+                plan.selected, &plan.top_k);
   }
   if (!KeepsSelected()) return;
   selected_[group].assign(plan.selected.begin(), plan.selected.end());
   std::sort(selected_[group].begin(), selected_[group].end());
+}
+
+void LayerPages::StartShortlist(int64_t n_pages_kept) {
+  std::swap(shortlist_, earlier_);
+  GrowCapacity(shortlist_.pages, n_pages_kept);
+  shortlist_.pages.resize(n_pages_kept);
+  shortlist_.end = budget_.candidates_end(table_.n_pages());
+  shortlist_.n_tokens = n_tokens_;
+}
+
+// The best candidates of a group, for the steps to come.
+void LayerPages::KeepShortlist(ChoiceScratch& c, int32_t group) {
+  const int32_t begin = budget_.candidates_begin(), end = budget_.candidates_end(table_.n_pages());
+  const int64_t size = std::ssize(shortlist_.pages) / n_groups();
+  const auto kept = std::span(shortlist_.pages).subspan(group * size, size);
+  TopKInOrder(Ranking(c, group).scores.subspan(begin, end - begin), kept, c.plans[group].top_k);
+  for (int32_t& page : kept) page += begin;
 }
 
 // Logsumexp of every query head over sinks and window, the current token included.

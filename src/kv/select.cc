@@ -103,26 +103,36 @@ void CombineScores(const CombineInput& in, std::span<float> out, std::span<float
 }
 
 uint64_t PageRanking::Key(int32_t page) const {
-  return RankKey(scores[page], !shortlist.empty() && shortlist[page] != 0, page);
+  if (pages.empty()) return RankKey(scores[page], page);
+  const auto found = std::lower_bound(pages.begin(), pages.end(), page);
+  const bool listed = found != pages.end() && *found == page;
+  return RankKey(listed ? scores[found - pages.begin()] : -kInfinity, page);
 }
 
 void SelectPages(const PageRanking& ranking, int32_t begin, int32_t end, int32_t k, std::vector<int32_t>& selected,
                  TopKScratch* scratch) {
   TopKScratch own;
   if (scratch == nullptr) scratch = &own;
-  const size_t n = std::max(end - begin, 0);
-  const auto scores = n == 0 ? std::span<const float>() : ranking.scores.subspan(begin, n);
-  if (ranking.shortlist.empty()) {
-    TopK(scores, k, selected, *scratch);
-  } else {
-    TopK(scores, ranking.shortlist.subspan(begin, n), k, selected, *scratch);
+  if (!ranking.pages.empty()) {
+    TopK(ranking.scores, k, selected, *scratch);
+    for (int32_t& i : selected) i = ranking.pages[i];
+    return;
   }
+  const size_t n = std::max(end - begin, 0);
+  TopK(n == 0 ? std::span<const float>() : ranking.scores.subspan(begin, n), k, selected, *scratch);
   for (int32_t& page : selected) page += begin;
 }
 
+int32_t RankEvery(int32_t rank_every, int32_t n_pages) {
+  constexpr int32_t kManyPages = 512;
+  if (rank_every > 0) return rank_every;
+  return n_pages > kManyPages ? 2 : 1;
+}
+
 int32_t ShortlistSize(const PageBudget& budget, int32_t n_pages) {
+  constexpr int32_t kTimesChosen = 2;
   const int32_t candidates = std::max(0, budget.n_candidates(n_pages));
-  return std::min(candidates, std::max({(candidates + 3) / 4, budget.topk, budget.places()}));
+  return std::min(candidates, kTimesChosen * std::max(budget.topk, budget.places()));
 }
 
 }  // namespace arkvale

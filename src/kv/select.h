@@ -55,22 +55,28 @@ struct CombineInput {
 // counts as -inf; no score of a softmax kind is NaN. scratch: [n_pages], for the softmax kinds alone.
 void CombineScores(const CombineInput& input, std::span<float> out, std::span<float> scratch);
 
-// How pages rank: scores under the order rule (higher first, equal ones by index, NaN last); where there is a shortlist
-// its pages rank before all others.
+// How pages rank: by score under the order rule (higher first, equal ones by index, NaN last); pages without a score
+// come with the last ones.
 struct PageRanking {
-  std::span<const float> scores;            // by page
-  std::span<const uint8_t> shortlist = {};  // by page, 1 = on it; or empty
+  std::span<const float> scores;        // by page; where `pages` are listed, of those
+  std::span<const int32_t> pages = {};  // ascending; empty: all
 
   // The larger key ranks first (ops/top_k.h).
   uint64_t Key(int32_t page) const;
 };
 
-// The best min(k, candidates) pages of [begin, end), best first. `scratch`: memory that the caller keeps.
+// The best min(k, candidates) pages of [begin, end), best first; of the listed pages, where there are some: they must
+// lie in that range. `scratch`: memory that the caller keeps.
 void SelectPages(const PageRanking& ranking, int32_t begin, int32_t end, int32_t k, std::vector<int32_t>& selected,
                  TopKScratch* scratch = nullptr);
 
-// CodeScan::kTwoStage: how many candidates are scored in full: the best quarter, and as many as a step or the end of a
-// prefill may have to choose. Candidates that are not among them keep their first score and rank after all that are.
+// KvOptions::rank_every with 0 resolved for a sequence of n_pages: estimates are a small part of a step up to 512
+// pages.
+int32_t RankEvery(int32_t rank_every, int32_t n_pages);
+
+// rank-every > 1: how many of a ranking's best candidates are scored again at the steps that do not rank all of them.
+// Twice as many as a step may choose: single pages are far dearer to score than neighbours, so that a longer list would
+// save little. As many as there are candidates means that nothing is saved.
 int32_t ShortlistSize(const PageBudget& budget, int32_t n_pages);
 
 }  // namespace arkvale

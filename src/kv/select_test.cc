@@ -91,34 +91,39 @@ TEST(SoftmaxPinned, WithoutPinnedTokensItIsTheSoftmax) {
   for (int i = 0; i < 3; ++i) EXPECT_NEAR(out[i] / out[1], mean[i] / mean[1], 1e-6);
 }
 
-TEST(Shortlist, AQuarterButEnoughToChooseFrom) {
-  const PageBudget b{.pages = 12, .topk = 3, .sinks = 2, .window = 2};
-  EXPECT_EQ(ShortlistSize(b, 4 + 100), 25);
-  EXPECT_EQ(ShortlistSize(b, 4 + 101), 26);
-  EXPECT_EQ(ShortlistSize(b, 4 + 20), 8) << "all free places may have to be filled at the end of a prefill";
-  EXPECT_EQ(ShortlistSize(b, 4 + 6), 6);
+TEST(RankEvery, AutoRestsInLongContexts) {
+  EXPECT_EQ(RankEvery(0, 512), 1);
+  EXPECT_EQ(RankEvery(0, 513), 2);
+  EXPECT_EQ(RankEvery(1, 513), 1);
+  EXPECT_EQ(RankEvery(8, 10), 8);
 }
 
-TEST(Shortlist, ItsPagesRankFirstTheOthersByTheirFirstScore) {
-  const std::vector<float> scores = {9, 1, 8, 2, 7, 7};
-  const std::vector<uint8_t> on = {0, 1, 0, 1, 0, 0};
+TEST(Shortlist, TwiceWhatAStepChooses) {
+  const PageBudget b{.pages = 12, .topk = 3, .sinks = 2, .window = 2};
+  EXPECT_EQ(ShortlistSize(b, 4 + 400), 16);
+  EXPECT_EQ(ShortlistSize(b, 4 + 100), 16);
+  EXPECT_EQ(ShortlistSize(b, 4 + 6), 6) << "all of them: nothing to save";
+  EXPECT_EQ(ShortlistSize(b, 3), 0);
+}
+
+TEST(Shortlist, OnlyListedPagesAreSelected) {
+  const std::vector<float> scores = {1, 3, 2, 3};
+  const std::vector<int32_t> pages = {2, 5, 6, 9};
   Pages selected;
-  SelectPages({scores, on}, 0, 6, 6, selected);
-  EXPECT_EQ(selected, (Pages{3, 1, 0, 2, 4, 5}));
-  SelectPages({scores, on}, 1, 5, 1, selected);
-  EXPECT_EQ(selected, Pages{3});
+  SelectPages({scores, pages}, 1, 12, 3, selected);
+  EXPECT_EQ(selected, (Pages{5, 9, 6}));
 }
 
 TEST(Shortlist, VictimsComeFromOutsideItFirst) {
-  // B = 6: pages 0 (sink) and 7 (window) pinned, k = 1, so three residents stay. Page 1 scores best but is outside.
+  // B = 6: pages 0 (sink) and 7 (window) pinned, k = 1, so three residents stay.
   const PageBudget b{.pages = 6, .topk = 1, .sinks = 1, .window = 1};
-  const std::vector<float> scores = {0, 9, 1, 2, 8, 3, 7};
-  const std::vector<uint8_t> on = {0, 0, 1, 1, 0, 1, 0};
+  const std::vector<float> scores = {1, 2, 3};
+  const std::vector<int32_t> pages = {2, 3, 5};
   std::vector<PageState> states(8, PageState::kResident);
   ResidencyPlan plan;
-  PlanStep({.budget = b, .states = states, .scores = scores, .shortlist = on}, plan);
+  PlanStep({.budget = b, .states = states, .ranking = {scores, pages}}, plan);
   EXPECT_EQ(plan.selected, Pages{5});
-  EXPECT_EQ(plan.evictions, (Pages{4, 6})) << "3 and 2 stay as they are on the list, then 1 by its score";
+  EXPECT_EQ(plan.evictions, (Pages{4, 6})) << "2 and 3 have scores; of the others the first one stays";
 }
 
 TEST(MakePageBudget, QuestReadsTheLastPageAndTheBestOthers) {

@@ -12,7 +12,7 @@ struct Life {
   int32_t prompt = 0;
 };
 
-// Policies, budgets, page sizes, groups, digests, combines and scans; two of them score alike.
+// Policies, budgets, page sizes, groups, digests, combines and rhythms; two of them score alike.
 std::vector<Life> Lives() {
   std::vector<Life> lives;
   const auto add = [&](const char* name, int32_t prompt, int64_t budget, int32_t page) -> KvOptions& {
@@ -27,8 +27,8 @@ std::vector<Life> Lives() {
   add("q8, selected only", 160, 72, 8).digest_type = DigestType::kQ8;
   lives.back().options.attend = AttendKind::kSelected;
   add("all", 140, 64, 8).attend = AttendKind::kAll;
-  add("code2, two stages", 260, 64, 8).digest = DigestKind::kCode2;
-  lives.back().options.code_scan = CodeScan::kTwoStage;
+  add("code2, ranked every third step", 260, 64, 8).digest = DigestKind::kCode2;
+  lives.back().options.rank_every = 3;
   lives.back().options.topk.kind = TopkRule::Kind::kAuto;
   add("code1, max", 190, 64, 8).digest = DigestKind::kCode1;
   lives.back().options.combine = CombineKind::kMax;
@@ -120,9 +120,9 @@ TEST(StepBatch, LoopsPerLayer) {
     EXPECT_EQ(LoopsOfAStep(arkvale, n), 2 + 2 * 2) << "managed: estimates with all that follows; attention";
     EXPECT_EQ(LoopsOfAStep(quest, n), 2 + 2 * 2);
     EXPECT_EQ(LoopsOfAStep(code, n), 2 + 2 * (2 + n)) << "and the exact scores of the pinned pages per sequence";
-    code.code_scan = CodeScan::kTwoStage;
-    EXPECT_EQ(LoopsOfAStep(code, n), 2 + 2 * (3 + n)) << "and a second stage";
-    code.code_scan = CodeScan::kFull;
+    code.rank_every = 4;
+    EXPECT_EQ(LoopsOfAStep(code, n), 2 + 2 * (2 + n)) << "whatever is ranked";
+    code.rank_every = 1;
   }
 }
 

@@ -55,15 +55,15 @@ TEST(MovingTier, StepsEqualTheTierReadInPlace) {
     DigestKind digest;
     DigestType type;
     CombineKind combine;
-    CodeScan scan;
+    int32_t rank_every;
   };
   const Case cases[] = {
-      {WindowExit::kRank, DigestKind::kCuboidMean, DigestType::kF16, CombineKind::kAuto, CodeScan::kFull},
-      {WindowExit::kDrop, DigestKind::kCuboidMean, DigestType::kF16, CombineKind::kAuto, CodeScan::kFull},
-      {WindowExit::kRank, DigestKind::kSphereMean, DigestType::kF32, CombineKind::kSoftmaxPinned, CodeScan::kFull},
-      {WindowExit::kDrop, DigestKind::kCode1, DigestType::kQ8, CombineKind::kMax, CodeScan::kFull},
-      {WindowExit::kRank, DigestKind::kCode2, DigestType::kF16, CombineKind::kAuto, CodeScan::kFull},
-      {WindowExit::kRank, DigestKind::kCode2, DigestType::kQ8, CombineKind::kAuto, CodeScan::kTwoStage},
+      {WindowExit::kRank, DigestKind::kCuboidMean, DigestType::kF16, CombineKind::kAuto, 1},
+      {WindowExit::kDrop, DigestKind::kCuboidMean, DigestType::kF16, CombineKind::kAuto, 1},
+      {WindowExit::kRank, DigestKind::kSphereMean, DigestType::kF32, CombineKind::kSoftmaxPinned, 1},
+      {WindowExit::kDrop, DigestKind::kCode1, DigestType::kQ8, CombineKind::kMax, 1},
+      {WindowExit::kRank, DigestKind::kCode2, DigestType::kF16, CombineKind::kAuto, 1},
+      {WindowExit::kRank, DigestKind::kCode2, DigestType::kQ8, CombineKind::kAuto, 3},
   };
   for (const Case& c : cases) {
     KvOptions o = TestOptions(64);
@@ -71,7 +71,7 @@ TEST(MovingTier, StepsEqualTheTierReadInPlace) {
     o.digest = c.digest;
     o.digest_type = c.type;
     o.combine = c.combine;
-    o.code_scan = c.scan;
+    o.rank_every = c.rank_every;
     o.audit_every = 4;
     // Prefill densely in place on both, so that the states are equal to the bit, then fork into the policy.
     SeqId seq[2];
@@ -196,7 +196,7 @@ KvOptions RandomOptions(Rng& rng) {
   constexpr DigestKind kKinds[] = {DigestKind::kCuboidMean, DigestKind::kCode1, DigestKind::kCode2, DigestKind::kCode2};
   o.digest = kKinds[rng.Below(4)];
   o.digest_type = rng.Below(2) == 0 ? DigestType::kF16 : DigestType::kQ8;
-  o.code_scan = rng.Below(2) == 0 ? CodeScan::kFull : CodeScan::kTwoStage;
+  o.rank_every = rng.Below(2) == 0 ? 1 : 4;
   o.combine = rng.Below(2) == 0 ? CombineKind::kAuto : CombineKind::kSoftmaxPinned;
   o.attend = rng.Below(3) == 0 ? AttendKind::kSelected : AttendKind::kResident;
   return o;

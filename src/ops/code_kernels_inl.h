@@ -27,7 +27,7 @@ HWY_BEFORE_NAMESPACE();
 namespace arkvale {
 namespace HWY_NAMESPACE {
 
-// The planes of one page; `low` is null when only the high bit is read.
+// The planes of one page; code1 has no low bit: null.
 struct PagePlanes {
   const std::byte *high, *low;
   int64_t page_tokens, n_blocks;
@@ -288,7 +288,7 @@ class CodeQuery {
   static int64_t Stride(int64_t head_dim) { return CodeBlocks(head_dim) * kCodeBlock; }
 
   void AddBestKeysOfBatch(int64_t begin, int n_pages) const {
-    const bool two = args_.kind == DigestKind::kCode2 && args_.n_planes >= 2;
+    const bool two = args_.kind == DigestKind::kCode2;
     const int64_t plane_bytes = stride_ / 8 * args_.page_tokens, n_all_pages = item_.n_pages;
     float page_steps[kBatch];
     switch (args_.type) {

@@ -22,11 +22,6 @@ int64_t VectorBytes(DigestKind kind, DigestType type, int64_t head_dim) {
   return Q8HeaderBytes(kind) + (IsSphere(kind) ? head_dim : length);
 }
 
-// Planes that the arguments name: of the kind, and at most `wanted`.
-int32_t PlanesToRead(const DigestLayout& layout, int32_t wanted) {
-  return wanted < layout.n_planes ? 1 : layout.n_planes;
-}
-
 Status CheckPages(size_t i, const DigestScoreItem& item) {
   for (size_t j = 0; j < item.pages.size(); ++j) {
     const int32_t page = item.pages[j];
@@ -92,9 +87,6 @@ Status DigestScore(const OpContext& ctx, const DigestScoreArgs& args) {
   if (IsCode(args.kind) && args.sum_heads) {
     return InvalidArgument("digest_score: " + std::string(DigestName(args.kind)) + " scores one query head each");
   }
-  if (IsCode(args.kind) && args.n_planes < 1) {
-    return InvalidArgument("digest_score: " + std::to_string(args.n_planes) + " planes to read, must be >= 1");
-  }
   for (size_t i = 0; i < args.items.size(); ++i) {
     const DigestScoreItem& item = args.items[i];
     if (item.n_pages < 0) return WrongItem("digest_score", i, "negative number of pages");
@@ -103,7 +95,7 @@ Status DigestScore(const OpContext& ctx, const DigestScoreArgs& args) {
     if (item.vectors == nullptr || item.q == nullptr || item.scores == nullptr) {
       return WrongItem("digest_score", i, "null vectors, q or scores");
     }
-    for (int32_t plane = 0; plane < PlanesToRead(*layout, args.n_planes); ++plane) {
+    for (int32_t plane = 0; plane < layout->n_planes; ++plane) {
       if (item.planes[plane] == nullptr) return WrongItem("digest_score", i, "null plane " + std::to_string(plane));
     }
   }

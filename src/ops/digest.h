@@ -21,8 +21,7 @@ namespace arkvale {
 //   code1       c, rho; s        q.c + max_i sum_t q_t rho_t s_it           s_it = +-1: the key's side of the centre
 //   code2       m, w; u          q.(m + w/2) + max_i sum_t q_t w_t u_it     u_it in 0..3: the key's quarter of the box
 // A digest is one or two vectors, and for the codes one or two bit planes. u = 2 * high + low; plane 0 is the high bit
-// (code1's only one), plane 1 the low bit. With plane 0 alone code2 scores each key at the middle of its half:
-// q.(m + w) + max_i sum_t q_t 2 w_t high_it.
+// (code1's only one), plane 1 the low bit.
 // In q8 cuboids are kept as c and rho, each rounded to nearest: b+ >= b- holds, but cuboid-max need not bound q.k.
 
 // Where the parts of a page's digest lie: vectors of consecutive pages are contiguous, planes too, each in an array of
@@ -66,8 +65,8 @@ struct DigestScoreItem {
   const void* planes[2] = {nullptr, nullptr};  // [n_pages] of plane_bytes
   int64_t n_pages = 0;
   const float* q = nullptr;        // [n_q_heads, head_dim] f32, contiguous, post-RoPE, unscaled
-  float* scores = nullptr;         // per head: [n_q_heads, n_pages]; summed: [n_pages]
-  std::span<const int32_t> pages;  // empty: all. Else only these (ascending) are scored; other scores stay as they are
+  std::span<const int32_t> pages;  // empty: all. Else only these (ascending) are scored
+  float* scores = nullptr;         // per head: [n_q_heads, n_pages]; summed: [n_pages]. With `pages`, of those
 };
 
 struct DigestScoreArgs {
@@ -77,7 +76,6 @@ struct DigestScoreArgs {
   int32_t head_dim = 0;
   int32_t n_q_heads = 1;
   bool sum_heads = false;  // true: scores = sum over the query heads (linear in the split query); not for codes
-  int32_t n_planes = 2;    // codes: planes to read; 1 with code2 = the high bit alone. Ignored otherwise
   std::span<const DigestScoreItem> items;
   // Called once per item, on the thread that finished it, when all its scores are written; other items may be under way
   // then. So what follows on an item's scores needs no parallel loop of its own. Null: nothing is called.
@@ -86,7 +84,7 @@ struct DigestScoreArgs {
 
 // Estimates of max_i q.k_i, unscaled, f32. A page's score does not depend on which other pages are scored. The code
 // digests' sums over q_t w_t (rho_t) use 16-bit integers: a score is off by at most 1.5 U d |q| |w| / 31000 and f32
-// roundings, U = 3 with both planes of code2, else 2; |.| Euclidean.
+// roundings, U = 3 for code2, 2 for code1; |.| Euclidean.
 Status DigestScore(const OpContext& ctx, const DigestScoreArgs& args);
 
 }  // namespace arkvale

@@ -27,10 +27,10 @@ inline constexpr DigestCase kCodeShapes[] = {
 };
 
 // The bound that ops/digest.h promises, and the f32 roundings of the dot product with the vectors.
-inline double CodeScoreError(const Digests& digests, int64_t page, const std::vector<double>& q, int n_planes) {
+inline double CodeScoreError(const Digests& digests, int64_t page, const std::vector<double>& q) {
   const auto v = digests.Values(page);
   const auto d = static_cast<double>(q.size());
-  const bool two = digests.shape.kind == DigestKind::kCode2 && n_planes == 2;
+  const bool two = digests.shape.kind == DigestKind::kCode2;
   const double widths = Norm({v.begin() + digests.shape.d, v.end()});
   return d * (two ? 4.5 : 3.0) * Norm(q) * widths / 31000 + 0x1p-23 * (4 + std::sqrt(2 * d)) * 2 * Norm(q) * Norm(v);
 }

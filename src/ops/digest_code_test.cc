@@ -46,8 +46,6 @@ TEST(CodeDigest, WorkedExample) {
       EXPECT_NEAR(one.Score(machine.ctx, q)[1], 10.875, error);  // true 24
       EXPECT_NEAR(two.Score(machine.ctx, q)[0], 16.5, error);
       EXPECT_NEAR(two.Score(machine.ctx, q)[1], 17, error);
-      EXPECT_NEAR(two.Score(machine.ctx, q, {.n_planes = 1})[0], 16.5, error);
-      EXPECT_NEAR(two.Score(machine.ctx, q, {.n_planes = 1})[1], 10, error);
     }
   });
 }
@@ -77,7 +75,6 @@ TEST(CodeDigest, MatchesReference) {
           const std::vector<float> q = test::RandomVector(rng, int64_t{heads} * d, 4.0f);
           const Digests digests(machine.ctx, shape, keys);
           const auto scores = digests.Score(machine.ctx, q);
-          const auto halves = digests.Score(machine.ctx, q, {.n_planes = 1});
           for (int page = 0; page < kPages; ++page) {
             const auto page_keys = keys.Slice(int64_t{page} * p * d, int64_t{p} * d);
             const auto want = reference::BuildDigest(kind, page_keys, p, d);
@@ -101,10 +98,8 @@ TEST(CodeDigest, MatchesReference) {
             }
             for (int h = 0; h < heads; ++h) {
               const auto query = Query(q, h, d);
-              ASSERT_NEAR(scores[h * kPages + page], reference::ScoreCodes(kind, 2, vectors, codes, query),
-                          CodeScoreError(digests, page, query, 2));
-              ASSERT_NEAR(halves[h * kPages + page], reference::ScoreCodes(kind, 1, vectors, codes, query),
-                          CodeScoreError(digests, page, query, 1));
+              ASSERT_NEAR(scores[h * kPages + page], reference::ScoreCodes(kind, vectors, codes, query),
+                          CodeScoreError(digests, page, query));
             }
           }
         }
@@ -149,18 +144,16 @@ TEST(CodeDigest, BitsDoNotDependOnThreadsHeadsOrOtherPages) {
         EXPECT_EQ(a.vectors, b.vectors);
         EXPECT_EQ(a.planes[0], b.planes[0]);
         EXPECT_EQ(a.planes[1], b.planes[1]);
-        for (const int planes : {1, 2}) {
-          const auto scores = a.Score(one.ctx, q, {.n_planes = planes});
-          EXPECT_TRUE(test::SameBits(scores, a.Score(two.ctx, q, {.n_planes = planes})));
-          for (int h = 0; h < 5; ++h) {
-            const auto alone = a.Score(one.ctx, {q.begin() + h * 64, q.begin() + (h + 1) * 64}, {.n_planes = planes});
-            EXPECT_TRUE(test::SameBits(alone, {scores.begin() + h * 201, scores.begin() + (h + 1) * 201}));
-          }
-          const auto few = a.Score(two.ctx, q, {.n_planes = planes, .pages = some});
-          for (size_t i = 0; i < few.size(); ++i) {
-            const bool asked = std::binary_search(some.begin(), some.end(), static_cast<int32_t>(i % 201));
-            ASSERT_EQ(few[i], asked ? scores[i] : 7.0f) << i;
-          }
+        const auto scores = a.Score(one.ctx, q);
+        EXPECT_TRUE(test::SameBits(scores, a.Score(two.ctx, q)));
+        for (int h = 0; h < 5; ++h) {
+          const auto alone = a.Score(one.ctx, {q.begin() + h * 64, q.begin() + (h + 1) * 64});
+          EXPECT_TRUE(test::SameBits(alone, {scores.begin() + h * 201, scores.begin() + (h + 1) * 201}));
+        }
+        const auto few = a.Score(two.ctx, q, {.pages = some});
+        for (size_t i = 0; i < few.size(); ++i) {
+          const bool asked = std::binary_search(some.begin(), some.end(), static_cast<int32_t>(i % 201));
+          ASSERT_EQ(few[i], asked ? scores[i] : 7.0f) << i;
         }
       }
     }

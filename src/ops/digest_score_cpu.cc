@@ -1,7 +1,7 @@
 // Scores of digests on the CPU. Every one starts as a plain dot product of the vectors with a split query:
 //   cuboid [b+ | b-] . [relu(q) | -relu(-q)]     in q8 [c | rho] . [q | |q|]
 //   sphere [c | r] . [q | |q|]     centroid a . q
-//   code1 [c | rho] . [q | -q]     code2 [m | w] . [q | q / 2]     its high bit alone [m | w] . [q | q]
+//   code1 [c | rho] . [q | -q]     code2 [m | w] . [q | q / 2]
 // and the split queries of several heads may be added first (algorithms 2, identities). The codes then add the largest
 // sum of their keys (code_kernels_inl.h).
 
@@ -21,7 +21,9 @@
 
 #include <atomic>
 #include <cmath>
+#include <cstring>
 #include <new>
+#include <optional>
 
 #include "ops/cpu_kernels.h"
 #include "ops/digest_layout.h"
@@ -35,10 +37,6 @@ inline int64_t MaxPagesPerTask(DigestKind kind) { return IsCode(kind) ? 64 : 512
 // so that the processor's own prefetching comes late. Beyond the last row it asks in vain.
 inline constexpr int64_t kPrefetchBytes = 8192;
 
-inline bool ReadsBothPlanes(const DigestScoreArgs& args) {
-  return args.kind == DigestKind::kCode2 && args.n_planes >= 2;
-}
-
 // [d] -> [DigestLength], added to `split`.
 inline void AddSplitQuery(const DigestScoreArgs& args, const float* q, float* split) {
   const int64_t d = args.head_dim;
@@ -51,7 +49,7 @@ inline void AddSplitQuery(const DigestScoreArgs& args, const float* q, float* sp
   if (IsCuboid(args.kind)) {
     for (int64_t t = 0; t < d; ++t) split[d + t] += std::abs(q[t]);
   } else if (IsCode(args.kind)) {
-    const float factor = args.kind == DigestKind::kCode1 ? -1.0f : ReadsBothPlanes(args) ? 0.5f : 1.0f;
+    const float factor = args.kind == DigestKind::kCode1 ? -1.0f : 0.5f;
     for (int64_t t = 0; t < d; ++t) split[d + t] += factor * q[t];
   } else if (IsSphere(args.kind)) {
     double squares = 0;
@@ -60,18 +58,51 @@ inline void AddSplitQuery(const DigestScoreArgs& args, const float* q, float* sp
   }
 }
 
-// Calls body(begin, end) for the runs of consecutive pages among the item's wanted ones [first, first + n).
-template <typename Body>
-void ForEachRun(const DigestScoreItem& item, int64_t first, int64_t n, const Body& body) {
-  const int64_t end = std::min(first + n, WantedPages(item));
-  if (item.pages.empty()) return body(first, end);
-  for (int64_t i = first; i < end;) {
-    int64_t j = i + 1;
-    while (j < end && item.pages[j] == item.pages[j - 1] + 1) ++j;
-    body(int64_t{item.pages[i]}, int64_t{item.pages[j - 1]} + 1);
-    i = j;
+// Listed pages are copied side by side, so many at a time: a kernel that starts anew at each of them costs more.
+inline constexpr int64_t kGatheredPages = 32;
+
+// Copies of digests, for kernels that read consecutive pages.
+class GatheredPages {
+ public:
+  GatheredPages(const DigestScoreArgs& args, std::byte* memory) : layout_(LayoutOf(args)) {
+    to_[0] = memory;
+    for (int i = 0; i < layout_.n_planes; ++i)
+      to_[i + 1] = to_[i] + PartBytes(i == 0 ? layout_.vector_bytes : layout_.plane_bytes);
   }
-}
+  static int64_t Bytes(const DigestScoreArgs& args) {
+    const DigestLayout layout = LayoutOf(args);
+    return PartBytes(layout.vector_bytes) + layout.n_planes * PartBytes(layout.plane_bytes);
+  }
+
+  // `copy` becomes an item of n pages: the listed ones from `first` on.
+  void Gather(const DigestScoreItem& item, int64_t first, int64_t n, DigestScoreItem& copy) const {
+    copy.vectors = GatherPart(item.vectors, layout_.vector_bytes, item.pages.subspan(first, n), to_[0]);
+    for (int i = 0; i < layout_.n_planes; ++i) {
+      copy.planes[i] = GatherPart(item.planes[i], layout_.plane_bytes, item.pages.subspan(first, n), to_[i + 1]);
+    }
+    copy.scores = item.scores + first;
+  }
+
+ private:
+  static constexpr int64_t kLine = 64;
+
+  static DigestLayout LayoutOf(const DigestScoreArgs& args) {
+    return *MakeDigestLayout(args.kind, args.type, args.page_tokens, args.head_dim);
+  }
+  static int64_t PartBytes(int64_t page_bytes) { return (kGatheredPages * page_bytes + kLine - 1) / kLine * kLine; }
+
+  static const void* GatherPart(const void* from, int64_t bytes, std::span<const int32_t> pages, std::byte* to) {
+    const auto* const base = static_cast<const std::byte*>(from);
+    for (const int32_t page : pages) {
+      for (int64_t at = 0; at < bytes; at += kLine) __builtin_prefetch(base + page * bytes + at);
+    }
+    for (size_t i = 0; i < pages.size(); ++i) std::memcpy(to + i * bytes, base + pages[i] * bytes, bytes);
+    return to;
+  }
+
+  const DigestLayout layout_;
+  std::byte* to_[3] = {};
+};
 
 }  // namespace arkvale
 
@@ -100,7 +131,10 @@ struct ScoreScratch {
     const int64_t floats = (packed_floats + cut.length + kFloatsPerLine - 1) / kFloatsPerLine * kFloatsPerLine;
     const int64_t q8_bytes = is_q8 ? Q8Queries::ScratchBytes(args.head_dim, n_queries) : 0;
     const int64_t code_bytes = IsCode(args.kind) ? CodeQuery::ScratchBytes(args.head_dim, n_queries) : 0;
-    packed = static_cast<float*>(workspace.PerThread(thread, floats * sizeof(float) + q8_bytes + code_bytes));
+    const int64_t gathered_bytes = GatheredPages::Bytes(args);
+    gathered = static_cast<std::byte*>(
+        workspace.PerThread(thread, gathered_bytes + floats * sizeof(float) + q8_bytes + code_bytes));
+    packed = reinterpret_cast<float*>(gathered + gathered_bytes);
     split = packed + packed_floats;
     q8 = reinterpret_cast<std::byte*>(packed + floats);
     codes = q8 + q8_bytes;
@@ -111,7 +145,7 @@ struct ScoreScratch {
   const int n_queries;
   const RowCut cut;
   float *packed, *split;
-  std::byte *q8, *codes;
+  std::byte *gathered, *q8, *codes;
 };
 
 // Calls put(i, split query i) for every query.
@@ -137,20 +171,30 @@ void RunDigestScore(const DigestScoreArgs& args, const DigestScoreItem& item, in
       PackRow(s.cut, split, 1.0f, s.packed + query * s.cut.padded());
     }
   });
+  DigestScoreItem part = item;  // consecutive pages; scores [n_queries, part.n_pages]
+  part.n_pages = WantedPages(item);
   const auto score_vectors = [&](int64_t begin, int64_t end) {
     switch (args.type) {
-      case DigestType::kF16: return ScoreRun<f16_t>(args, item, begin, end, s.packed, s.n_queries);
-      case DigestType::kF32: return ScoreRun<float>(args, item, begin, end, s.packed, s.n_queries);
+      case DigestType::kF16: return ScoreRun<f16_t>(args, part, begin, end, s.packed, s.n_queries);
+      case DigestType::kF32: return ScoreRun<float>(args, part, begin, end, s.packed, s.n_queries);
       case DigestType::kQ8:
-        return q8.Score(static_cast<const std::byte*>(item.vectors), begin, end, item.scores, item.n_pages);
+        return q8.Score(static_cast<const std::byte*>(part.vectors), begin, end, part.scores, part.n_pages);
     }
   };
-  if (!IsCode(args.kind)) return ForEachRun(item, first, n, score_vectors);
-  const CodeQuery query(args, item, s.codes);
-  ForEachRun(item, first, n, [&](int64_t begin, int64_t end) {
+  std::optional<CodeQuery> codes;
+  if (IsCode(args.kind)) codes.emplace(args, part, s.codes);
+  const auto score = [&](int64_t begin, int64_t end) {
     score_vectors(begin, end);
-    query.AddBestKeys(begin, end);
-  });
+    if (codes) codes->AddBestKeys(begin, end);
+  };
+  const int64_t end = std::min(first + n, part.n_pages);
+  if (item.pages.empty()) return score(first, end);
+  const GatheredPages gathered(args, s.gathered);
+  for (; first < end; first += kGatheredPages) {
+    const int64_t some = std::min(kGatheredPages, end - first);
+    gathered.Gather(item, first, some, part);
+    score(0, some);
+  }
 }
 
 }  // namespace HWY_NAMESPACE

@@ -264,8 +264,6 @@ TEST(Digest, RefusesBadArguments) {
   EXPECT_EQ(score({.head_dim = 8, .n_q_heads = 0, .items = {}}), "digest_score: 0 query heads, must be >= 1");
   EXPECT_EQ(score({.kind = DigestKind::kCode1, .head_dim = 8, .sum_heads = true, .items = {}}),
             "digest_score: code1 scores one query head each");
-  EXPECT_EQ(score({.kind = DigestKind::kCode2, .head_dim = 8, .n_planes = 0, .items = {}}),
-            "digest_score: 0 planes to read, must be >= 1");
   DigestScoreItem planes[] = {{.vectors = memory, .n_pages = 2, .q = memory, .scores = memory}};
   EXPECT_EQ(score({.kind = DigestKind::kCode2, .head_dim = 8, .items = planes}), "digest_score: item 0: null plane 0");
   planes[0].planes[0] = memory;

@@ -64,7 +64,7 @@ struct Digests {
   }
 
   DigestScoreItem Item(const std::vector<float>& q, float* scores, std::span<const int32_t> pages = {}) const {
-    return {vectors.data(), {planes[0].data(), planes[1].data()}, n_pages, q.data(), scores, pages};
+    return {vectors.data(), {planes[0].data(), planes[1].data()}, n_pages, q.data(), pages, scores};
   }
   DigestScoreArgs Args(int32_t n_q_heads, std::span<const DigestScoreItem> items) const {
     return {.kind = shape.kind,
@@ -77,20 +77,24 @@ struct Digests {
 
   struct How {
     bool sum_heads = false;
-    int32_t n_planes = 2;
     std::vector<int32_t> pages = {};
   };
   // q [heads, d] -> [heads (1 when summed), n_pages]; pages not asked for stay 7.
   std::vector<float> Score(const OpContext& ctx, const std::vector<float>& q, const How& how) const {
-    const auto heads = static_cast<int32_t>(q.size() / shape.d);
-    std::vector<float> scores(n_pages * (how.sum_heads ? 1 : heads), how.pages.empty() ? NAN : 7.0f);
+    const auto heads = static_cast<int32_t>(q.size() / shape.d), rows = how.sum_heads ? 1 : heads;
+    const auto n_listed = static_cast<int64_t>(how.pages.size()), n = n_listed > 0 ? n_listed : n_pages;
+    std::vector<float> scores(rows * n + 1, 7.0f);
     const DigestScoreItem items[] = {Item(q, scores.data(), how.pages)};
     DigestScoreArgs args = Args(heads, items);
     args.sum_heads = how.sum_heads;
-    args.n_planes = how.n_planes;
     const Status status = DigestScore(ctx, args);
     EXPECT_TRUE(status.ok()) << status.ToString();
-    return scores;
+    EXPECT_EQ(scores.back(), 7.0f) << "written past the end";
+    scores.pop_back();
+    if (n_listed == 0) return scores;
+    std::vector<float> by_page(rows * n_pages, 7.0f);
+    for (int64_t i = 0; i < rows * n; ++i) by_page[i / n * n_pages + how.pages[i % n]] = scores[i];
+    return by_page;
   }
   std::vector<float> Score(const OpContext& ctx, const std::vector<float>& q) const { return Score(ctx, q, How()); }
 

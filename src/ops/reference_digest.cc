@@ -105,7 +105,7 @@ std::vector<int> BuildCodes(DigestKind kind, const std::vector<double>& digest, 
   return codes;
 }
 
-double ScoreCodes(DigestKind kind, int n_planes, const std::vector<double>& digest, const std::vector<int>& codes,
+double ScoreCodes(DigestKind kind, const std::vector<double>& digest, const std::vector<int>& codes,
                   const std::vector<double>& q) {
   const size_t d = q.size();
   double best = -std::numeric_limits<double>::infinity();
@@ -114,7 +114,6 @@ double ScoreCodes(DigestKind kind, int n_planes, const std::vector<double>& dige
     for (size_t t = 0; t < d; ++t) {
       const int code = codes[key * d + t];
       double rebuilt = digest[t] + digest[d + t] * (code + 0.5);
-      if (n_planes == 1) rebuilt = digest[t] + digest[d + t] * (code / 2 == 1 ? 3 : 1);
       if (kind == DigestKind::kCode1) rebuilt = digest[t] + digest[d + t] * (2 * code - 1);
       score += q[t] * rebuilt;
     }

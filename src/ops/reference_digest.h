@@ -18,8 +18,8 @@ double ScoreDigest(DigestKind kind, const std::vector<double>& digest, const std
 std::vector<int> BuildCodes(DigestKind kind, const std::vector<double>& digest, const std::vector<double>& keys,
                             int64_t d);
 
-// Largest q.k over the keys as the codes rebuild them, from the high bit alone when n_planes = 1.
-double ScoreCodes(DigestKind kind, int n_planes, const std::vector<double>& digest, const std::vector<int>& codes,
+// Largest q.k over the keys as the codes rebuild them.
+double ScoreCodes(DigestKind kind, const std::vector<double>& digest, const std::vector<int>& codes,
                   const std::vector<double>& q);
 
 }  // namespace arkvale::reference

@@ -101,7 +101,7 @@ void BestKeys(const float* s, int64_t n, int64_t k, uint64_t* keys) {
     const bool above = s[i] > bar;
     if (!above && (equal == 0 || s[i] < bar || (std::isnan(s[i]) && bar > kLowest))) return;
     if (!above) --equal;
-    *keys++ = RankKey(s[i], false, static_cast<int32_t>(i));
+    *keys++ = RankKey(s[i], static_cast<int32_t>(i));
   };
   int64_t i = 0;
   for (; i + lanes <= n; i += lanes) {
@@ -136,38 +136,14 @@ namespace arkvale {
 HWY_EXPORT(BestKeys);
 HWY_EXPORT(SortFewKeys);
 
-namespace {
-
-// The best min(k, n), written to out, which has room for them. Returns how many.
-int64_t BestIndices(std::span<const float> scores, int64_t k, std::vector<uint64_t>& keys, int32_t* out) {
-  constexpr int64_t kFewKeys = 64;
-  const auto n = static_cast<int64_t>(scores.size());
-  k = std::min(k, n);
-  keys.resize(k);
-  if (k == n) {
-    for (int64_t i = 0; i < n; ++i) keys[i] = RankKey(scores[i], false, static_cast<int32_t>(i));
-  } else if (k > 0) {
-    HWY_DYNAMIC_DISPATCH(BestKeys)(scores.data(), n, k, keys.data());
-  }
-  if (k <= kFewKeys) {
-    HWY_DYNAMIC_DISPATCH(SortFewKeys)(keys.data(), k, out);
-    return k;
-  }
-  std::sort(keys.begin(), keys.end(), std::greater<>());
-  std::transform(keys.begin(), keys.end(), out, RankedIndex);
-  return k;
-}
-
-}  // namespace
-
 bool RanksBefore(float a, int64_t ia, float b, int64_t ib) {
   if (std::isnan(a)) a = kLowest;
   if (std::isnan(b)) b = kLowest;
   return a != b ? a > b : ia < ib;
 }
 
-uint64_t RankKey(float score, bool listed, int32_t index) {
-  return uint64_t{listed} << 63 | uint64_t{Rank(score)} << 31 | (0x7fffffffu - static_cast<uint32_t>(index));
+uint64_t RankKey(float score, int32_t index) {
+  return uint64_t{Rank(score)} << 31 | (0x7fffffffu - static_cast<uint32_t>(index));
 }
 
 void TopK(std::span<const float> scores, int64_t k, std::vector<int32_t>& out) {
@@ -175,29 +151,39 @@ void TopK(std::span<const float> scores, int64_t k, std::vector<int32_t>& out) {
   TopK(scores, k, out, scratch);
 }
 
-void TopK(std::span<const float> scores, int64_t k, std::vector<int32_t>& out, TopKScratch& scratch) {
-  out.resize(std::clamp<int64_t>(k, 0, static_cast<int64_t>(scores.size())));
-  BestIndices(scores, static_cast<int64_t>(out.size()), scratch.keys, out.data());
+namespace {
+
+// Keys of the k best of n >= k in index order.
+std::span<uint64_t> KeysOfBest(std::span<const float> scores, int64_t k, TopKScratch& scratch) {
+  const auto n = static_cast<int64_t>(scores.size());
+  std::vector<uint64_t>& keys = scratch.keys;
+  keys.resize(k);
+  if (k == n) {
+    for (int64_t i = 0; i < n; ++i) keys[i] = RankKey(scores[i], static_cast<int32_t>(i));
+  } else if (k > 0) {
+    HWY_DYNAMIC_DISPATCH(BestKeys)(scores.data(), n, k, keys.data());
+  }
+  return keys;
 }
 
-void TopK(std::span<const float> scores, std::span<const uint8_t> listed, int64_t k, std::vector<int32_t>& out,
-          TopKScratch& scratch) {
-  const auto n = static_cast<int64_t>(scores.size());
-  out.resize(std::clamp<int64_t>(k, 0, n));
-  int64_t found = 0;
-  for (const bool on : {true, false}) {
-    scratch.scores.clear();
-    scratch.indices.clear();
-    for (int64_t i = 0; i < n && found < std::ssize(out); ++i) {
-      if ((listed[i] != 0) != on) continue;
-      scratch.scores.push_back(scores[i]);
-      scratch.indices.push_back(static_cast<int32_t>(i));
-    }
-    int32_t* const to = out.data() + found;
-    const int64_t part = BestIndices(scratch.scores, std::ssize(out) - found, scratch.keys, to);
-    for (int64_t i = 0; i < part; ++i) to[i] = scratch.indices[to[i]];
-    found += part;
+}  // namespace
+
+void TopK(std::span<const float> scores, int64_t k, std::vector<int32_t>& out, TopKScratch& scratch) {
+  constexpr int64_t kFewKeys = 64;
+  k = std::clamp<int64_t>(k, 0, static_cast<int64_t>(scores.size()));
+  out.resize(k);
+  const auto keys = KeysOfBest(scores, k, scratch);
+  if (k <= kFewKeys) {
+    HWY_DYNAMIC_DISPATCH(SortFewKeys)(keys.data(), k, out.data());
+    return;
   }
+  std::sort(keys.begin(), keys.end(), std::greater<>());
+  std::transform(keys.begin(), keys.end(), out.begin(), RankedIndex);
+}
+
+void TopKInOrder(std::span<const float> scores, std::span<int32_t> out, TopKScratch& scratch) {
+  const auto keys = KeysOfBest(scores, static_cast<int64_t>(out.size()), scratch);
+  std::transform(keys.begin(), keys.end(), out.begin(), RankedIndex);
 }
 
 }  // namespace arkvale

@@ -61,7 +61,7 @@ Status SetNamedOptions(const std::string& text, KvOptions& options) {
 }  // namespace
 
 KvOptions RoundBudget(KvOptions options) {
-  if (options.policy == KvPolicyKind::kFull || options.budget_tokens == kAutoBudget) return options;
+  if (!BudgetsPages(options.policy) || options.budget_tokens == kAutoBudget) return options;
   const int64_t page = options.page_tokens;
   const int64_t rounded = options.budget_tokens / page * page;
   if (rounded != options.budget_tokens) {
@@ -143,9 +143,10 @@ void KvFlags::Add(Cli& cli, bool with_policy_and_budget) {
   };
   if (with_policy_and_budget) {
     add("--kv-policy", policy_, "NAME",
-        "full (attend to everything), arkvale (evict and recall pages) or quest (keep all, read the best pages)");
+        "full (attend to everything), arkvale (evict and recall pages), quest (keep all, read the best pages), or drop "
+        "tokens for good: streaming, h2o, tova, snapkv, pyramidkv");
     add("--kv-budget", budget_, "N|auto",
-        "hot tokens per layer, sinks and window included, rounded down to whole pages; 0 = unlimited; auto = what "
+        "hot tokens per layer, sinks and window included, arkvale and quest in whole pages; 0 = unlimited; auto = what "
         "--kv-hot-mem has room for");
   }
   add("--kv-page", page_tokens_, "N", "tokens per page: 8, 16, 32 or 64");
@@ -162,8 +163,9 @@ void KvFlags::Add(Cli& cli, bool with_policy_and_budget) {
       "every N-th step also ranks the pages by their true scores and reports the recall; 0 = never");
   app.add_option("--kv-opt", opts_,
                  "more options: combine=auto|mean|max|softmax-mean|softmax-pinned, attend=resident|selected|all, "
-                 "window-exit=rank|drop, digest-type=f16|f32|q8, code-scan=full|two-stage (the first of each is the "
-                 "default)")
+                 "window-exit=rank|drop, digest-type=f16|f32|q8, rank-every=auto|1..64 (the first of each is the "
+                 "default); streaming-sinks=4, h2o-heavy=0.5, h2o-init=full|last-row, snap-window=8, snap-kernel=7, "
+                 "snap-pooling=average|max, pyramid-beta=20")
       ->type_name("NAME=VALUE,...")
       ->group(group);
 }

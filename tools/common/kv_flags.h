@@ -38,7 +38,8 @@ class KvFlags {
   int32_t page_tokens_ = 0, sinks_ = 0, window_ = 0, dense_layers_ = 0, group_ = 0, audit_every_ = 0;
 };
 
-// Valid options with their budget rounded down to whole pages, which is said on stderr. kAutoBudget stays.
+// Valid options with their budget rounded down to whole pages where the policy counts those, which is said on stderr.
+// kAutoBudget stays.
 KvOptions RoundBudget(KvOptions options);
 
 // Checked against the model, then rounded. kAutoBudget is for the engine to check and to resolve.
