@@ -56,16 +56,25 @@ struct KvStats {
   int64_t digest_bytes = 0;    // always hot, counted apart
   int64_t host_bytes = 0;      // backing tier in RAM
   int64_t full_bytes = 0;      // what dense attention would hold at this length
-  int64_t total_bytes = 0;     // every page once, and the digests
+  int64_t total_bytes = 0;     // every page once, the digests and the scores
   int64_t resident_pages = 0;  // now, over layers and groups
   int64_t evicted_pages_now = 0;
+  int64_t dropped_tokens = 0;  // for good, over layers and kv heads, by policies that drop single tokens
+  int64_t score_bytes = 0;     // sums that such a policy (h2o) keeps with the tokens it holds, counted apart
+  // Over the layers of full attention, dense ones included: how many, and tokens that a step can read without a recall,
+  // mean over kv heads.
+  int32_t full_layers = 0;
+  double hot_tokens = 0;
   KvCounters counters;  // sum over managed layers
   KvAudit audit;        // the same; no samples where KvOptions::audit_every is 0
+
+  double hot_tokens_per_layer() const { return full_layers > 0 ? hot_tokens / full_layers : 0.0; }
 };
 
 // Time a cache spent since it was made, for all its sequences.
 struct KvTimings {
-  int64_t estimate_ns = 0;  // query against digests, and in the same loop top-k and the plan of the residency
+  int64_t estimate_ns = 0;  // query against digests, and in the same loop top-k and the plan of the residency; scores
+                            // of single tokens
   int64_t select_ns = 0;    // carrying the plan out, page lists
   int64_t recall_ns = 0;    // waiting for copies
   int64_t attention_ns = 0;

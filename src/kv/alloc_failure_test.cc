@@ -30,10 +30,13 @@ KvShape SmallShape() {
   return {{full, full, sliding}};
 }
 
+constexpr KvPolicyKind kTokenPolicies[] = {KvPolicyKind::kStreaming, KvPolicyKind::kH2o, KvPolicyKind::kTova,
+                                           KvPolicyKind::kSnapkv, KvPolicyKind::kPyramidkv};
+
 KvOptions SmallOptions(bool moves) {
   KvOptions o = TestOptions(40);
   o.digest = DigestKind::kCode2;
-  o.code_scan = CodeScan::kTwoStage;
+  o.rank_every = 2;
   o.audit_every = 2;
   // Every place is chosen anew, so that residency before a step does not matter; where bytes move the result is dense.
   o.topk.kind = TopkRule::Kind::kAuto;
@@ -44,7 +47,8 @@ KvOptions SmallOptions(bool moves) {
 // One cache and its life. A failed call is repeated, as its caller would do with more memory.
 class Life {
  public:
-  Life(bool moves, int threads, int64_t fail_at) : moves_(moves), rig_(SmallShape(), threads), fail_at_(fail_at) {}
+  Life(bool moves, int threads, int64_t fail_at, KvPolicyKind policy = KvPolicyKind::kArkvale)
+      : moves_(moves), policy_(policy), rig_(SmallShape(), threads), fail_at_(fail_at) {}
 
   // Many failures, at random, in the steps of one sequence.
   void Walk(int n_steps) {
@@ -68,7 +72,12 @@ class Life {
   }
 
   void Run() {
-    const KvOptions o = SmallOptions(moves_);
+    KvOptions o = SmallOptions(moves_), first = o;
+    o.policy = policy_;
+    // What drops tokens begins as a fork of a sequence that drops none.
+    const bool drops = !KeepsAllTokens(policy_);
+    first.policy = drops ? KvPolicyKind::kFull : policy_;
+    first.collect = {.last_queries = 8, .column_sums = drops};
     constexpr int64_t kBlock = 64 * 2 * (8 + 8) * 2;
     constexpr int32_t kBlocks = 8;  // per layer
     const KvCache::Config config{.shape = rig_.shape,
@@ -79,12 +88,12 @@ class Life {
     // The copy of the arguments may fail too.
     const auto make = [&] { return CatchBadAlloc([&] { return KvCache::Make(config, ctx); }); };
     cache_ = std::move(*Repeat(make));
-    const SeqId a = *Repeat([&] { return cache_->Create(o); });
+    const SeqId a = *Repeat([&] { return cache_->Create(first); });
     Batch({{a, 1, 50, KvPhase::kPrefill}});
     Batch({{a, 1, 15, KvPhase::kPrefillLast}});
     Batch({{a, 1}});
     const SeqId b = *Repeat([&] { return cache_->Fork(a, o); });
-    const SeqId c = *Repeat([&] { return cache_->ForkAt(a, o, 60); });
+    const SeqId c = *Repeat([&] { return drops ? cache_->Fork(b, o) : cache_->ForkAt(a, o, 60); });
     Batch({{a, 1}, {b, 2}, {c, 3, 12, KvPhase::kPrefillLast}});
     Batch({{b, 2}}, /*commit=*/false);
     for (int i = 0; i < 3; ++i) Batch({{a, 1}, {b, 2}, {c, 3}});
@@ -208,6 +217,7 @@ class Life {
   }
 
   const bool moves_;
+  const KvPolicyKind policy_;
   CacheTestRig rig_;
   FakeDevice device_;
   std::unique_ptr<KvCache> cache_;
@@ -229,12 +239,12 @@ double Difference(const std::vector<Rows>& a, const std::vector<Rows>& b) {
 }
 
 // Returns how many allocations there were to fail.
-int64_t FailEach(bool moves, int threads, int64_t stride) {
-  Life undisturbed(moves, threads, 0);
+int64_t FailEach(bool moves, int threads, int64_t stride, KvPolicyKind policy = KvPolicyKind::kArkvale) {
+  Life undisturbed(moves, threads, 0, policy);
   undisturbed.Run();
   for (int64_t n = 1;; n += stride) {
     SCOPED_TRACE("allocation " + std::to_string(n));
-    Life life(moves, threads, n);
+    Life life(moves, threads, n, policy);
     life.Run();
     if (life.failures() == 0) return n;
     if (moves) {
@@ -247,6 +257,11 @@ int64_t FailEach(bool moves, int threads, int64_t stride) {
 }
 
 TEST(AllocFailure, EveryAllocationWhereRamIsReadInPlace) { EXPECT_GT(FailEach(false, 1, 1), 100); }
+TEST(AllocFailure, EveryAllocationUnderPoliciesThatDropTokens) {
+  for (const KvPolicyKind policy : kTokenPolicies) {
+    EXPECT_GT(FailEach(false, 1, 1, policy), 80) << KvPolicyName(policy);
+  }
+}
 TEST(AllocFailure, SomeAllocationsWithTwoThreads) { EXPECT_GT(FailEach(false, 2, 13), 100); }
 TEST(AllocFailure, EveryAllocationWhereBytesMove) { EXPECT_GT(FailEach(true, 1, 1), 100); }
 
@@ -297,11 +312,17 @@ TEST(SteadySteps, AllocateNothing) {
   full.policy = KvPolicyKind::kFull;
   quest.policy = KvPolicyKind::kQuest;
   code.audit_every = 0;
+  code.budget_tokens = 112;  // a shortlist that does not grow yet
   for (const int n : {1, 2}) {
     EXPECT_EQ(AllocationsOfSteps(full, n), 0) << n;
     EXPECT_EQ(AllocationsOfSteps(arkvale, n), 0) << n;
     EXPECT_EQ(AllocationsOfSteps(quest, n), 0) << n;
     EXPECT_EQ(AllocationsOfSteps(code, n), 0) << n;
+    for (const KvPolicyKind policy : kTokenPolicies) {
+      KvOptions o = TestOptions(64);
+      o.policy = policy;
+      EXPECT_EQ(AllocationsOfSteps(o, n), 0) << n << " " << KvPolicyName(policy);
+    }
   }
 }
 

@@ -32,4 +32,18 @@ void StoreRows(ThreadPool& pool, const BlockPool& blocks_pool, const KvLayerShap
   }
 }
 
+PagedKv BlockLayout(const BlockPool& pool, const KvLayerShape& shape) {
+  PagedKv kv;
+  kv.k_base = pool.k_base();
+  kv.v_base = pool.v_base();
+  kv.dtype = pool.dtype();
+  kv.block_tokens = kBlockTokens;
+  kv.page_tokens = kBlockTokens;
+  kv.heads_per_block = shape.n_kv_heads;
+  kv.heads_per_row = shape.n_kv_heads;
+  kv.head_dim_k = shape.head_dim_k;
+  kv.head_dim_v = shape.head_dim_v;
+  return kv;
+}
+
 }  // namespace arkvale

@@ -9,6 +9,7 @@
 #include "kv/block_pool.h"
 #include "kv/ids.h"
 #include "kv/shape.h"
+#include "ops/paged_kv.h"
 
 namespace arkvale {
 
@@ -31,5 +32,8 @@ struct BlockList {
 // blocks exist.
 void StoreRows(ThreadPool& pool, const BlockPool& blocks_pool, const KvLayerShape& shape, const BlockList& list,
                int64_t position0, const MatrixView& k, const MatrixView& v);
+
+// Blocks read in place as pages of 64 tokens, all kv heads in one row.
+PagedKv BlockLayout(const BlockPool& pool, const KvLayerShape& shape);
 
 }  // namespace arkvale

@@ -27,7 +27,8 @@ Result<std::unique_ptr<KvCache>> KvCache::Make(Config config, const OpContext& c
 }
 
 LayerEnv KvCache::Impl::Env(int32_t layer) {
-  return {.ctx = &ctx,
+  return {.layer = layer,
+          .ctx = &ctx,
           .pool = &pools[layer],
           .hot_device = config.tier.hot_device,
           .mover = mover ? &*mover : nullptr,
@@ -35,35 +36,59 @@ LayerEnv KvCache::Impl::Env(int32_t layer) {
           .timings = &timings};
 }
 
-Status KvCache::Impl::Reserve(Sequence& seq, int32_t n_new) {
-  const int64_t end = seq.n_tokens + n_new;
-  for (size_t l = 0; l < seq.layers.size(); ++l) {
-    BlockList& list = seq.layers[l].list;
-    // A shared block that this batch will write becomes our own: copy on write.
-    if (seq.n_tokens % kBlockTokens != 0 && pools[l].shared(list.blocks.back())) {
-      ARKVALE_ASSIGN_OR_RETURN(const BlockId own, pools[l].Allocate());
-      Mover::CopyBlock(pools[l], own, list.blocks.back());
-      pools[l].Release(list.blocks.back());
-      list.blocks.back() = own;
+Status KvCache::Impl::Unshare(int32_t layer, BlockList& list, int64_t begin, int64_t end) {
+  BlockPool& pool = pools[layer];
+  for (int64_t b = begin / kBlockTokens; b * kBlockTokens < end; ++b) {
+    BlockId& block = list.blocks[b - list.first];
+    if (!pool.shared(block)) continue;
+    ARKVALE_ASSIGN_OR_RETURN(const BlockId own, pool.Allocate());
+    Mover::CopyBlock(pool, own, block);
+    pool.Release(block);
+    block = own;
+  }
+  return OkStatus();
+}
+
+Status KvCache::Impl::Reserve(Sequence& seq, int32_t n_new, KvPhase phase) {
+  for (int32_t l = 0; l < config.shape.n_layers(); ++l) {
+    LayerState& state = seq.layers[l];
+    BlockList& list = state.list;
+    const int64_t n_cells = state.n_cells(seq.n_tokens), end = n_cells + n_new;
+    // Shared blocks that this batch will write become our own: copy on write.
+    if (n_cells % kBlockTokens != 0) ARKVALE_RETURN_IF_ERROR(Unshare(l, list, n_cells - 1, n_cells));
+    if (state.tokens != nullptr) {
+      state.tokens->Begin(n_new);
+      if (phase != KvPhase::kPrefill) {
+        const int64_t overwritten = state.tokens->CellsOverwritten(phase == KvPhase::kStep);
+        ARKVALE_RETURN_IF_ERROR(Unshare(l, list, 0, std::min(overwritten, n_cells)));
+      }
     }
+    if (state.sums != nullptr) state.sums->Reserve(end);
     GrowCapacity(list.blocks, (end + kBlockTokens - 1) / kBlockTokens - list.first);
     while (list.end_position() < end) {
       ARKVALE_ASSIGN_OR_RETURN(const BlockId block, pools[l].Allocate());
       list.blocks.push_back(block);
     }
-    if (seq.layers[l].pages != nullptr) seq.layers[l].pages->Reserve(end);
+    if (state.pages != nullptr) state.pages->Reserve(end);
   }
   return OkStatus();
 }
 
+void KvCache::Impl::TrimBlocks(int32_t layer, BlockList& list, int64_t n_cells) {
+  while (!list.blocks.empty() && list.end_position() - kBlockTokens >= n_cells) {
+    pools[layer].Release(list.blocks.back());
+    list.blocks.pop_back();
+  }
+}
+
 // Back to what the committed tokens need.
 void KvCache::Impl::ReleaseUncommitted(Sequence& seq) {
-  for (size_t l = 0; l < seq.layers.size(); ++l) {
-    BlockList& list = seq.layers[l].list;
-    while (!list.blocks.empty() && list.end_position() - kBlockTokens >= seq.n_tokens) {
-      pools[l].Release(list.blocks.back());
-      list.blocks.pop_back();
-    }
+  for (int32_t l = 0; l < config.shape.n_layers(); ++l) {
+    LayerState& state = seq.layers[l];
+    state.queries.Abort();
+    if (state.tokens != nullptr) state.tokens->Abort();
+    if (state.sums != nullptr) state.sums->Abort();
+    TrimBlocks(l, state.list, state.n_cells(seq.n_tokens));
   }
   seq.TakeHot(seq.n_tokens);  // fewer bytes than now
 }
@@ -86,7 +111,7 @@ Status KvCache::Impl::Admit(std::span<const KvBatchItem> items) {
     batch.push_back({seq, n_rows, item.n_new, item.phase});
     n_rows += item.n_new;
     if (!seq->TakeHot(seq->n_tokens + item.n_new)) return HotFull(*seq, seq->n_tokens + item.n_new);
-    ARKVALE_RETURN_IF_ERROR(Reserve(*seq, item.n_new));
+    ARKVALE_RETURN_IF_ERROR(Reserve(*seq, item.n_new, item.phase));
   }
   return OkStatus();
 }
@@ -118,7 +143,7 @@ Status KvCache::Impl::Append(int32_t layer, const MatrixView& k, const MatrixVie
     if (state.pages != nullptr) {
       ARKVALE_RETURN_IF_ERROR(state.pages->Append(state.list, rows.seq->n_tokens, k_rows, v_rows));
     } else {
-      StoreRows(*ctx.pool, pools[layer], shape, state.list, rows.seq->n_tokens, k_rows, v_rows);
+      StoreRows(*ctx.pool, pools[layer], shape, state.list, state.n_cells(rows.seq->n_tokens), k_rows, v_rows);
     }
   }
   timings.append_ns += NowNs() - start;
@@ -136,9 +161,14 @@ Status KvCache::Commit() {
     Sequence& seq = *rows.seq;
     seq.n_tokens += rows.n;
     seq.steps += rows.phase == KvPhase::kStep ? 1 : 0;
-    for (size_t l = 0; l < seq.layers.size(); ++l) {
+    for (int32_t l = 0; l < s.config.shape.n_layers(); ++l) {
       LayerState& layer = seq.layers[l];
-      std::swap(layer.last_q, layer.pending_q);
+      layer.queries.Commit();
+      if (layer.sums != nullptr) layer.sums->Commit();
+      if (layer.tokens != nullptr) {
+        layer.tokens->Commit(layer.list, s.pools[l]);
+        s.TrimBlocks(l, layer.list, layer.tokens->n_cells());
+      }
       const int32_t window = s.config.shape.layers[l].window;
       if (window == 0) continue;
       // The next token reads positions > n_tokens - window.

@@ -43,6 +43,8 @@ struct KvBatchItem {
   KvPhase phase = KvPhase::kStep;
 };
 
+class KvObserver;  // kv/observer.h
+
 class KvCache {
  public:
   struct Config {
@@ -60,7 +62,9 @@ class KvCache {
   // beyond the hot limit (slots count from the start), which is quoted.
   Result<SeqId> Create(const KvOptions& options);
   // A new sequence with the same tokens; blocks are shared until one of the two writes. With other options the pages
-  // and digests are made anew and the end-of-prefill step runs with the last query seen.
+  // and digests are made anew and the end-of-prefill step runs with the last query seen. InvalidArgument where tokens
+  // of the parent have been dropped for good and the options are not its own, or where the policy needs what the parent
+  // was not told to keep (KvOptions::collect).
   Result<SeqId> Fork(SeqId parent, const KvOptions& options);
   // The same at an earlier depth: the fork holds the parent's first `n_tokens` tokens. No query of that depth is known,
   // so under a budget sinks and the newest pages are resident until the next step or kPrefillLast chooses.
@@ -86,6 +90,8 @@ class KvCache {
   // Bytes dense attention over the same type of K and V would hold for n_tokens.
   int64_t FullBytes(int64_t n_tokens) const;
   KvTimings timings() const;
+  // Told of every query from now on; null (the default) for nobody. It must outlive the cache or be taken off.
+  void SetObserver(KvObserver* observer);
   const KvShape& shape() const;
 
  private:

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "kv/cache_impl.h"
+#include "kv/observer.h"
 #include "ops/merge_state.h"
 #include "ops/paged_attention.h"
 #include "ops/prefill_attention.h"
@@ -14,21 +15,6 @@ namespace arkvale {
 namespace {
 
 MatrixView Rows(const MatrixView& m, const BatchRows& rows) { return {m.row(rows.first), rows.n, m.cols, m.stride}; }
-
-// Blocks read in place as pages of 64 tokens, all kv heads in one row.
-PagedKv BlockLayout(const BlockPool& pool, const KvLayerShape& shape) {
-  PagedKv kv;
-  kv.k_base = pool.k_base();
-  kv.v_base = pool.v_base();
-  kv.dtype = pool.dtype();
-  kv.block_tokens = kBlockTokens;
-  kv.page_tokens = kBlockTokens;
-  kv.heads_per_block = shape.n_kv_heads;
-  kv.heads_per_row = shape.n_kv_heads;
-  kv.head_dim_k = shape.head_dim_k;
-  kv.head_dim_v = shape.head_dim_v;
-  return kv;
-}
 
 // The blocks from `first_block` on that hold the first `n_tokens` tokens, to the end of the view's open row.
 void AddBlocks(const BlockList& list, int64_t first_block, int64_t n_tokens, PagedView& view) {
@@ -53,20 +39,26 @@ void KvCache::Impl::AddAllRows(int32_t layer, const LayerState& state, int64_t n
 Status KvCache::Impl::AttendPrefill(int32_t layer, const BatchRows& rows, const MatrixView& q, const MatrixView& out) {
   const KvLayerShape& shape = config.shape.layers[layer];
   const LayerState& state = rows.seq->layers[layer];
-  const int64_t n_tokens = rows.seq->n_tokens + rows.n;
+  const int64_t n_before = state.n_cells(rows.seq->n_tokens), n_tokens = n_before + rows.n;
   // Oldest position that any token of the chunk reads.
-  const int64_t from = shape.window > 0 ? std::max<int64_t>(0, rows.seq->n_tokens + 1 - shape.window) : 0;
+  const int64_t from = shape.window > 0 ? std::max<int64_t>(0, n_before + 1 - shape.window) : 0;
+  const bool watches = Watches(rows, state);
+  if (watches) lse.resize(rows.n * shape.n_q_heads);
+  const int64_t start = NowNs();
   view.Reset(BlockLayout(pools[layer], shape));
   view.BeginRow(0);
   AddBlocks(state.list, from / kBlockTokens, n_tokens, view);
-  return PrefillAttention(ctx, {.kv = view.kv(),
-                                .q_heads_per_kv_head = shape.q_per_kv(),
-                                .scale = shape.scale,
-                                .softcap = shape.softcap,
-                                .q_position0 = rows.seq->n_tokens,
-                                .window = shape.window,
-                                .q = Rows(q, rows),
-                                .out = Rows(out, rows)});
+  ARKVALE_RETURN_IF_ERROR(PrefillAttention(ctx, {.kv = view.kv(),
+                                                 .q_heads_per_kv_head = shape.q_per_kv(),
+                                                 .scale = shape.scale,
+                                                 .softcap = shape.softcap,
+                                                 .q_position0 = n_before,
+                                                 .window = shape.window,
+                                                 .q = Rows(q, rows),
+                                                 .out = Rows(out, rows),
+                                                 .lse = watches ? lse.data() : nullptr}));
+  timings.attention_ns += NowNs() - start;
+  return watches ? WatchPrefill(layer, rows, view.kv(), Rows(q, rows)) : OkStatus();
 }
 
 // Hot pages from their slots, evicted ones through staging, joined by logsumexp.
@@ -75,6 +67,7 @@ Status KvCache::Impl::AttendPrefillMoving(int32_t layer, const BatchRows& rows, 
   const KvLayerShape& shape = config.shape.layers[layer];
   LayerState& state = rows.seq->layers[layer];
   const int64_t heads = shape.n_q_heads, dv = shape.head_dim_v;
+  const int64_t start = NowNs();
   lse.resize(rows.n * heads);
   part_lse.resize(rows.n * heads);
   part_out.resize(rows.n * heads * dv);
@@ -93,13 +86,16 @@ Status KvCache::Impl::AttendPrefillMoving(int32_t layer, const BatchRows& rows, 
   state.pages->AddHotRows(state.list, {}, view);
   ARKVALE_RETURN_IF_ERROR(attend(view, out_rows, lse.data()));
   const MatrixView part{part_out.data(), rows.n, heads * dv, heads * dv};
-  return state.pages->ForEachEvicted(state.list, rows.seq->n_tokens + rows.n, {}, [&](PagedView& pages) {
+  const auto add_page = [&](PagedView& pages) {
     ARKVALE_RETURN_IF_ERROR(attend(pages, part, part_lse.data()));
     for (int64_t i = 0; i < rows.n; ++i) {
       MergeState(heads, dv, out_rows.row(i), lse.data() + i * heads, part.row(i), part_lse.data() + i * heads);
     }
     return OkStatus();
-  });
+  };
+  ARKVALE_RETURN_IF_ERROR(state.pages->ForEachEvicted(state.list, rows.seq->n_tokens + rows.n, {}, add_page));
+  timings.attention_ns += NowNs() - start;
+  return OkStatus();
 }
 
 // AttendKind::kAll: what the policy left out is attended after all.
@@ -134,7 +130,7 @@ Status KvCache::Impl::AttendSteps(int32_t layer, const MatrixView& q, const Matr
     const bool chooses = state.pages != nullptr && state.pages->over_budget();
     // Within its budget, and where RAM is read in place, a sequence reads its blocks like a dense one: same bits.
     if (state.pages == nullptr || (!chooses && mover == std::nullopt)) {
-      AddAllRows(layer, state, b.seq->n_tokens + 1, rows_of(b), view);
+      AddAllRows(layer, state, state.n_cells(b.seq->n_tokens) + 1, rows_of(b), view);
       continue;
     }
     if (chooses) choices.push_back({state.pages.get(), &state.list, q.row(b.first)});
@@ -144,6 +140,7 @@ Status KvCache::Impl::AttendSteps(int32_t layer, const MatrixView& q, const Matr
     const int64_t start = NowNs();
     ARKVALE_RETURN_IF_ERROR(PagedAttention(ctx, view.Args(shape)));
     timings.attention_ns += NowNs() - start;
+    ARKVALE_RETURN_IF_ERROR(WatchSteps(layer, q));
   }
   if (!choices.empty()) ARKVALE_RETURN_IF_ERROR(LayerPages::SelectForSteps(choices));
   return AttendPagedSteps(layer);
@@ -189,26 +186,46 @@ Status KvCache::Impl::Attend(int32_t layer, const MatrixView& q, const MatrixVie
       out.cols != int64_t{shape.n_q_heads} * shape.head_dim_v) {
     return InvalidArgument("Attend: q and out do not have the batch's rows and the layer's heads");
   }
+  if (observer != nullptr) ARKVALE_RETURN_IF_ERROR(Observe(layer, q));
   bool any_step = false;
   for (const BatchRows& rows : batch) {
     LayerState& state = rows.seq->layers[layer];
-    if (shape.window == 0) {
-      const float* last = q.row(rows.first + rows.n - 1);
-      state.pending_q.assign(last, last + q.cols);
-    }
+    if (shape.window == 0) state.queries.Put(Rows(q, rows));
     if (rows.phase == KvPhase::kStep) {
       any_step = true;
       continue;
     }
-    const int64_t start = NowNs();
     const bool moving = state.pages != nullptr && mover != std::nullopt;
     ARKVALE_RETURN_IF_ERROR(moving ? AttendPrefillMoving(layer, rows, q, out) : AttendPrefill(layer, rows, q, out));
-    timings.attention_ns += NowNs() - start;
     if (rows.phase == KvPhase::kPrefillLast && state.pages != nullptr) {
-      ARKVALE_RETURN_IF_ERROR(state.pages->SelectAfterPrefill(state.list, state.pending_q.data()));
+      ARKVALE_RETURN_IF_ERROR(state.pages->SelectAfterPrefill(state.list, state.queries.Newest()));
     }
   }
   return any_step ? AttendSteps(layer, q, out) : OkStatus();
+}
+
+void KvCache::SetObserver(KvObserver* observer) { impl_->observer = observer; }
+
+Status KvCache::Impl::Observe(int32_t layer, const MatrixView& q) {
+  if (config.shape.layers[layer].window > 0) return OkStatus();
+  for (size_t i = 0; i < batch.size(); ++i) {
+    const BatchRows& rows = batch[i];
+    const LayerState& state = rows.seq->layers[layer];
+    const int64_t n_tokens = rows.seq->n_tokens + rows.n;
+    const bool reads_in_place = state.pages == nullptr || mover == std::nullopt;
+    const bool holds_all = state.tokens == nullptr || state.tokens->holds_all();
+    if (rows.phase == KvPhase::kPrefill || !reads_in_place || !holds_all) continue;
+    const float* last = q.row(rows.first + rows.n - 1);
+    view.Reset(BlockLayout(pools[layer], config.shape.layers[layer]));
+    AddAllRows(layer, state, n_tokens, {.q = last}, view);
+    ARKVALE_RETURN_IF_ERROR(observer->OnQuery({.layer = layer,
+                                               .item = static_cast<int32_t>(i),
+                                               .phase = rows.phase,
+                                               .n_tokens = n_tokens,
+                                               .q = last,
+                                               .kv = view.kv()}));
+  }
+  return OkStatus();
 }
 
 Status KvCache::Attend(int32_t layer, const MatrixView& q, const MatrixView& out) {

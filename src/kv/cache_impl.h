@@ -13,16 +13,26 @@
 #include "kv/cache.h"
 #include "kv/hot_bytes.h"
 #include "kv/layer_pages.h"
+#include "kv/layer_tokens.h"
 #include "kv/mover.h"
 #include "kv/paged_view.h"
+#include "kv/query_ring.h"
+#include "kv/token_mass.h"
 
 namespace arkvale {
 
 struct LayerState {
   BlockList list;
-  std::unique_ptr<LayerPages> pages;  // managed layers only
-  std::vector<float> last_q;          // [n_q_heads * head_dim_k] of the last committed token; not for sliding layers
-  std::vector<float> pending_q;       // the same for the batch under way
+  std::unique_ptr<LayerPages> pages;    // managed layers only
+  std::unique_ptr<LayerTokens> tokens;  // managed layers of policies that drop single tokens
+  std::unique_ptr<TokenMass> sums;      // KvCollect::column_sums, where `tokens` is null
+  QueryRing queries;                    // not of sliding layers
+
+  const TokenMass* sums_or_null() const { return tokens != nullptr ? tokens->sums() : sums.get(); }
+  // Tokens that the list holds, of a sequence with n_tokens.
+  int64_t n_cells(int64_t n_tokens) const { return tokens == nullptr ? n_tokens : tokens->n_cells(); }
+  // Tokens that a step can read without a recall, mean over kv heads.
+  double HotTokens(int64_t n_tokens) const;
 };
 
 // Owns its blocks and its share of the hot limit: both go back when it dies.
@@ -37,6 +47,7 @@ struct Sequence {
 
   std::vector<BlockPool>& pools;  // per layer
   ByteBudget& hot_budget;
+  KvOptions options;
   HotPlan hot_plan;
   int64_t hot_taken = 0;
 
@@ -61,6 +72,12 @@ struct PagedStep {
   AttentionRows rows;
 };
 
+// Whether two sequences make the same choices.
+inline bool SameButCollect(KvOptions a, const KvOptions& b) {
+  a.collect = b.collect;
+  return a == b;
+}
+
 struct KvCache::Impl {
   Impl(Config c, const OpContext& op_context)
       : config(std::move(c)),
@@ -70,15 +87,21 @@ struct KvCache::Impl {
 
   LayerEnv Env(int32_t layer);
   Sequence* Find(SeqId id);
+  Status CheckOptions(const KvOptions& options) const;
   // With hot bytes for n_tokens, but without tokens.
   Result<std::unique_ptr<Sequence>> NewSequence(const KvOptions& options, int64_t n_tokens);
   SeqId Adopt(std::unique_ptr<Sequence> seq);
   Status CheckForkDepth(const Sequence& parent, int64_t n_tokens) const;
+  Status CheckForkTokens(const Sequence& parent, const KvOptions& options, int64_t n_tokens) const;
   Status ShareBlocks(Sequence& parent, int64_t n_tokens, Sequence& child);
+  Status AdoptLayers(const Sequence& parent, Sequence& child);
   Result<SeqId> ForkAt(SeqId parent, const KvOptions& options, int64_t n_tokens);
   Status Drop(SeqId id);
   Status Admit(std::span<const KvBatchItem> items);
-  Status Reserve(Sequence& seq, int32_t n_new);
+  Status Reserve(Sequence& seq, int32_t n_new, KvPhase phase);
+  // The list's own copies of shared blocks of cells [begin, end).
+  Status Unshare(int32_t layer, BlockList& list, int64_t begin, int64_t end);
+  void TrimBlocks(int32_t layer, BlockList& list, int64_t n_cells);
   Status Append(int32_t layer, const MatrixView& k, const MatrixView& v);
   Status Attend(int32_t layer, const MatrixView& q, const MatrixView& out);
   void ReleaseUncommitted(Sequence& seq);
@@ -87,11 +110,20 @@ struct KvCache::Impl {
   void UpdatePeak(Sequence& seq) const { seq.hot_peak = std::max(seq.hot_peak, HotBytes(seq)); }
   Status HotFull(const Sequence& seq, int64_t n_tokens) const;
 
+  // Layers whose tokens are judged by what queries look at (cache_tokens.cc).
+  bool Watches(const BatchRows& rows, const LayerState& state) const;
+  Status WatchPrefill(int32_t layer, const BatchRows& rows, const PagedKv& kv, const MatrixView& q);
+  Status WatchSteps(int32_t layer, const MatrixView& q);
+  Status LastRowLse(int32_t layer, const PagedKv& kv, int64_t n_tokens, const MatrixView& q);
+  Status ForkTokens(int32_t layer, const Sequence& parent, int64_t n_tokens, LayerState& to);
+  TokenPass Pass(int32_t layer, const PagedKv& kv, const MatrixView& q, const float* lse);
+
   Status AttendPrefill(int32_t layer, const BatchRows& rows, const MatrixView& q, const MatrixView& out);
   Status AttendPrefillMoving(int32_t layer, const BatchRows& rows, const MatrixView& q, const MatrixView& out);
   Status AttendSteps(int32_t layer, const MatrixView& q, const MatrixView& out);
   Status AttendPagedSteps(int32_t layer);
   Status MergeEvicted(int32_t layer, LayerState& state, const AttentionRows& rows);
+  Status Observe(int32_t layer, const MatrixView& q);
   void AddAllRows(int32_t layer, const LayerState& state, int64_t n_tokens, const AttentionRows& rows,
                   PagedView& view) const;
 
@@ -101,7 +133,9 @@ struct KvCache::Impl {
   std::vector<BlockPool> pools;  // per layer
   std::optional<Mover> mover;    // tiers that move bytes
   KvScratch scratch;
+  TokenScratch token_scratch;
   KvTimings timings;
+  KvObserver* observer = nullptr;
 
   std::map<SeqId, std::unique_ptr<Sequence>> sequences;
   int32_t next_id = 0;
@@ -112,6 +146,7 @@ struct KvCache::Impl {
 
   // Attention calls of a step: one view for sequences that read everything, one per shape of page otherwise.
   PagedView view;
+  PagedView token_view;
   std::vector<PageChoice> choices;
   std::vector<PagedStep> paged_steps;
   std::vector<float> lse, part_out, part_lse;

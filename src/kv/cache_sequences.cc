@@ -19,6 +19,16 @@ int64_t WindowStart(int64_t n_tokens, int32_t window) { return std::max<int64_t>
 
 }  // namespace
 
+double LayerState::HotTokens(int64_t n_tokens) const {
+  if (pages == nullptr) return static_cast<double>(n_cells(n_tokens));
+  const PageTable& table = pages->table();
+  int64_t hot_pages = 0;
+  for (int32_t g = 0; g < table.n_groups(); ++g) hot_pages += table.n_hot(g);
+  // The last page, which may not be full, is always hot.
+  const int64_t missing = int64_t{table.n_pages()} * pages->page_tokens() - n_tokens;
+  return static_cast<double>(hot_pages * pages->page_tokens()) / table.n_groups() - static_cast<double>(missing);
+}
+
 Sequence::~Sequence() {
   for (size_t l = 0; l < layers.size(); ++l) {
     layers[l].pages.reset();  // waits for copies to and from the blocks
@@ -50,31 +60,54 @@ Sequence* KvCache::Impl::Find(SeqId id) {
   return it == sequences.end() ? nullptr : it->second.get();
 }
 
-Result<std::unique_ptr<Sequence>> KvCache::Impl::NewSequence(const KvOptions& options, int64_t n_tokens) {
+Status KvCache::Impl::CheckOptions(const KvOptions& options) const {
   const bool in_place = config.tier.reads_in_place();
   if (options.policy != KvPolicyKind::kFull && options.budget_tokens == kAutoBudget) {
     return InvalidArgument("budget auto is not a number of tokens yet: resolve it by BudgetForHotBytes");
+  }
+  if (!in_place && options.collect.column_sums) {
+    return InvalidArgument("collect.column_sums needs RAM that is read in place, not device '" +
+                           std::string(config.tier.hot_device->name()) + "'");
   }
   for (int32_t l = 0; l < config.shape.n_layers(); ++l) {
     const KvLayerShape& shape = config.shape.layers[l];
     // Sliding layers keep their window whatever the policy.
     if (options.policy == KvPolicyKind::kFull || shape.window > 0 || l < options.dense_layers) continue;
     ARKVALE_RETURN_IF_ERROR(options.Validate(config.shape.n_layers(), shape.n_kv_heads));
-    if (!in_place && !MakePageBudget(options, l, in_place).evicts) {
-      return InvalidArgument("policy " + std::string(KvPolicyName(options.policy)) +
-                             " keeps every page hot: it needs RAM that is read in place, not device '" +
-                             config.tier.hot_device->name() + "'; use policy arkvale or full");
-    }
+    if (in_place) continue;
+    const bool drops = MakeTokenRule(options, l, 0, 1).budget > 0;
+    if (!drops && MakePageBudget(options, l, in_place).evicts) continue;
+    return InvalidArgument("policy " + std::string(KvPolicyName(options.policy)) +
+                           (drops ? " drops single tokens" : " keeps every page hot") +
+                           ": it needs RAM that is read in place, not device '" + config.tier.hot_device->name() +
+                           "'; use policy arkvale or full");
   }
+  return OkStatus();
+}
+
+Result<std::unique_ptr<Sequence>> KvCache::Impl::NewSequence(const KvOptions& options, int64_t n_tokens) {
+  const bool in_place = config.tier.reads_in_place();
+  ARKVALE_RETURN_IF_ERROR(CheckOptions(options));
   auto seq = std::make_unique<Sequence>(pools, hot_budget);
   ARKVALE_ASSIGN_OR_RETURN(seq->hot_plan, HotPlan::Make(config.shape, options, in_place));
   if (!seq->TakeHot(n_tokens)) return HotFull(*seq, n_tokens);
   seq->layers.resize(config.shape.n_layers());
+  seq->options = options;
+  const std::vector<TokenRule> rules = MakeTokenRules(config.shape, options);
   for (int32_t l = 0; l < config.shape.n_layers(); ++l) {
     const KvLayerShape& shape = config.shape.layers[l];
+    LayerState& layer = seq->layers[l];
+    if (shape.window > 0) continue;
+    layer.queries = QueryRing(std::max({1, options.collect.last_queries, rules[l].n_queries()}));
+    if (rules[l].budget > 0) {
+      layer.tokens = std::make_unique<LayerTokens>(rules[l], shape.n_kv_heads);
+      continue;
+    }
+    if (options.collect.column_sums) layer.sums = std::make_unique<TokenMass>(shape.n_kv_heads);
+    if (!BudgetsPages(options.policy)) continue;
     const PageBudget budget = MakePageBudget(options, l, in_place);
-    if (shape.window > 0 || budget.pages == 0) continue;
-    ARKVALE_ASSIGN_OR_RETURN(seq->layers[l].pages, LayerPages::Make(Env(l), shape, options, budget));
+    if (budget.pages == 0) continue;
+    ARKVALE_ASSIGN_OR_RETURN(layer.pages, LayerPages::Make(Env(l), shape, options, budget));
   }
   return seq;
 }
@@ -118,12 +151,32 @@ Status KvCache::Impl::ShareBlocks(Sequence& parent, int64_t n_tokens, Sequence& 
     if (from.pages != nullptr) ARKVALE_RETURN_IF_ERROR(from.pages->FlushToBlocks(from.list, parent.n_tokens));
     const int32_t window = config.shape.layers[l].window;
     const int64_t first = window > 0 ? WindowStart(n_tokens, window) / kBlockTokens : 0;
-    const int64_t end = (n_tokens + kBlockTokens - 1) / kBlockTokens;
+    const int64_t end = (std::min(n_tokens, from.n_cells(parent.n_tokens)) + kBlockTokens - 1) / kBlockTokens;
     const auto blocks = from.list.blocks.begin() - from.list.first;
     to.list.first = first;
     if (end > first) to.list.blocks.assign(blocks + first, blocks + end);
     for (const BlockId block : to.list.blocks) pools[l].AddRef(block);
-    if (n_tokens == parent.n_tokens) to.last_q = from.last_q;
+    if (n_tokens < parent.n_tokens) continue;
+    to.queries.CopyFrom(from.queries);
+    const TokenMass* sums = from.sums_or_null();
+    if (to.sums != nullptr && sums != nullptr && sums->n_rows() == n_tokens) to.sums->CopyFrom(*sums);
+  }
+  return OkStatus();
+}
+
+// What the layers of a child that shares its parent's blocks make of them.
+Status KvCache::Impl::AdoptLayers(const Sequence& parent, Sequence& child) {
+  const bool twin = child.n_tokens == parent.n_tokens && SameButCollect(parent.options, child.options);
+  for (int32_t l = 0; l < config.shape.n_layers(); ++l) {
+    LayerState& layer = child.layers[l];
+    if (layer.pages != nullptr) {
+      const float* q = layer.queries.n_known() > 0 ? layer.queries.Newest() : nullptr;
+      ARKVALE_RETURN_IF_ERROR(layer.pages->Adopt(layer.list, child.n_tokens, q));
+    } else if (layer.tokens != nullptr && twin) {
+      layer.tokens->CopyFrom(*parent.layers[l].tokens);
+    } else if (layer.tokens != nullptr) {
+      ARKVALE_RETURN_IF_ERROR(ForkTokens(l, parent, child.n_tokens, layer));
+    }
   }
   return OkStatus();
 }
@@ -134,13 +187,10 @@ Result<SeqId> KvCache::Impl::ForkAt(SeqId parent_id, const KvOptions& options, i
   if (!batch.empty()) return InvalidArgument("a sequence cannot be forked inside a batch");
   if (!parent->broken.ok()) return parent->broken;
   ARKVALE_RETURN_IF_ERROR(CheckForkDepth(*parent, n_tokens));
+  ARKVALE_RETURN_IF_ERROR(CheckForkTokens(*parent, options, n_tokens));
   ARKVALE_ASSIGN_OR_RETURN(auto seq, NewSequence(options, n_tokens));
   ARKVALE_RETURN_IF_ERROR(ShareBlocks(*parent, n_tokens, *seq));
-  for (LayerState& layer : seq->layers) {
-    if (layer.pages == nullptr || n_tokens == 0) continue;
-    ARKVALE_RETURN_IF_ERROR(
-        layer.pages->Adopt(layer.list, n_tokens, layer.last_q.empty() ? nullptr : layer.last_q.data()));
-  }
+  if (n_tokens > 0) ARKVALE_RETURN_IF_ERROR(AdoptLayers(*parent, *seq));
   UpdatePeak(*seq);
   return Adopt(std::move(seq));
 }
@@ -157,6 +207,9 @@ int64_t KvCache::MinForkDepth(SeqId id) const {
   const Sequence* seq = impl_->Find(id);
   if (seq == nullptr) return -1;
   int64_t depth = 0;
+  for (const LayerState& layer : seq->layers) {
+    if (layer.tokens != nullptr && !layer.tokens->holds_all()) return seq->n_tokens;
+  }
   for (size_t l = 0; l < seq->layers.size(); ++l) {
     const int32_t window = impl_->config.shape.layers[l].window;
     const int64_t held = seq->layers[l].list.first * kBlockTokens;
@@ -201,7 +254,8 @@ int64_t KvCache::Impl::HotBytes(const Sequence& seq) const {
     if (layer.pages != nullptr) {
       bytes += layer.pages->hot_bytes();
     } else {
-      bytes += TokenBytes(l) * (window > 0 ? std::min<int64_t>(seq.n_tokens, window) : seq.n_tokens);
+      const int64_t n_cells = layer.n_cells(seq.n_tokens);
+      bytes += TokenBytes(l) * (window > 0 ? std::min<int64_t>(n_cells, window) : n_cells);
     }
   }
   return bytes;
@@ -220,6 +274,14 @@ Result<KvStats> KvCache::stats(SeqId id) const {
     const LayerState& layer = seq->layers[l];
     const int64_t block_bytes = static_cast<int64_t>(layer.list.blocks.size()) * impl_->pools[l].block_bytes();
     stats.total_bytes += block_bytes;
+    if (impl_->config.shape.layers[l].window == 0) {
+      ++stats.full_layers;
+      stats.hot_tokens += layer.HotTokens(seq->n_tokens);
+    }
+    if (layer.tokens != nullptr) {
+      stats.dropped_tokens += layer.tokens->dropped_tokens();
+      stats.score_bytes += layer.tokens->score_bytes();
+    }
     if (layer.pages == nullptr) continue;
     stats.host_bytes += block_bytes;
     stats.digest_bytes += layer.pages->digest_bytes();
@@ -231,7 +293,7 @@ Result<KvStats> KvCache::stats(SeqId id) const {
     stats.counters.Add(table.counters());
     stats.audit.Add(layer.pages->audit());
   }
-  stats.total_bytes += stats.digest_bytes;
+  stats.total_bytes += stats.digest_bytes + stats.score_bytes;
   return stats;
 }
 

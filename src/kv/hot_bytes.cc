@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "kv/token_rules.h"
 #include "ops/digest.h"
 
 namespace arkvale {
@@ -12,17 +13,31 @@ std::string MiB(int64_t bytes) {
   return std::to_string((bytes + (int64_t{1} << 20) - 1) >> 20) + " MiB (" + std::to_string(bytes) + " bytes)";
 }
 
+// The smallest budget that Validate accepts, in its unit.
+int64_t LeastBudget(const KvOptions& o) {
+  switch (o.policy) {
+    case KvPolicyKind::kArkvale: return int64_t{o.sink_pages} + o.window_pages + 1;
+    case KvPolicyKind::kStreaming: return int64_t{o.streaming_sinks} + 1;
+    case KvPolicyKind::kSnapkv:
+    case KvPolicyKind::kPyramidkv: return int64_t{o.snap_window} + 1;
+    default: return 1;
+  }
+}
+
 }  // namespace
 
 Result<HotPlan> HotPlan::Make(const KvShape& shape, const KvOptions& options, bool in_place) {
   HotPlan plan;
   plan.layers_.reserve(shape.layers.size());
+  const std::vector<TokenRule> rules = MakeTokenRules(shape, options);
   for (int32_t l = 0; l < shape.n_layers(); ++l) {
     const KvLayerShape& s = shape.layers[l];
     Layer& layer = plan.layers_.emplace_back();
     layer.token_bytes = s.token_bytes(shape.dtype);
     layer.window = s.window;
     if (s.window > 0) continue;
+    if (rules[l].budget > 0 && rules[l].drops_in_steps()) layer.most_tokens = rules[l].budget + 1;
+    if (!BudgetsPages(options.policy)) continue;
     const PageBudget budget = MakePageBudget(options, l, in_place);
     if (budget.pages == 0) continue;
     ARKVALE_ASSIGN_OR_RETURN(const DigestLayout digest, MakeDigestLayout(options.ResolvedDigest(), options.digest_type,
@@ -40,7 +55,8 @@ int64_t HotPlan::Bytes(int64_t n_tokens) const {
   int64_t bytes = 0;
   for (const Layer& l : layers_) {
     if (l.budget_pages == 0) {
-      bytes += l.token_bytes * (l.window > 0 ? std::min(n_tokens, l.window) : n_tokens);
+      const int64_t most = std::max(l.window, l.most_tokens);
+      bytes += l.token_bytes * (most > 0 ? std::min(n_tokens, most) : n_tokens);
       continue;
     }
     const int64_t pages = (n_tokens + l.page_tokens - 1) / l.page_tokens;
@@ -58,21 +74,21 @@ int64_t HotBytes(const KvShape& shape, const KvOptions& options, int64_t n_token
 
 Result<int64_t> BudgetForHotBytes(const KvShape& shape, KvOptions options, int64_t n_tokens, int64_t limit_bytes,
                                   bool in_place) {
-  const bool pinned = options.policy != KvPolicyKind::kQuest;
-  const int64_t least = pinned ? int64_t{options.sink_pages} + options.window_pages + 1 : 1;
+  const int64_t unit = BudgetsPages(options.policy) ? options.page_tokens : 1;
+  const int64_t least = LeastBudget(options);
   const auto needed = [&](int64_t pages) -> Result<int64_t> {
-    options.budget_tokens = pages * options.page_tokens;
+    options.budget_tokens = pages * unit;
     ARKVALE_ASSIGN_OR_RETURN(const HotPlan plan, HotPlan::Make(shape, options, in_place));
     return plan.Bytes(n_tokens);
   };
   ARKVALE_ASSIGN_OR_RETURN(const int64_t smallest, needed(least));
   if (smallest > limit_bytes) {
     return ResourceExhausted("hot KV memory: " + std::to_string(n_tokens) + " tokens need at least " + MiB(smallest) +
-                             ", with a budget of " + std::to_string(least * options.page_tokens) +
-                             " tokens; the limit is " + MiB(limit_bytes) +
+                             ", with a budget of " + std::to_string(least * unit) + " tokens; the limit is " +
+                             MiB(limit_bytes) +
                              ": raise --kv-hot-mem, lower --ctx, or use fewer dense layers or larger pages");
   }
-  int64_t low = least, high = std::max(least, (n_tokens + options.page_tokens - 1) / options.page_tokens);
+  int64_t low = least, high = std::max(least, (n_tokens + unit - 1) / unit);
   while (low < high) {
     const int64_t middle = low + (high - low + 1) / 2;
     ARKVALE_ASSIGN_OR_RETURN(const int64_t bytes, needed(middle));
@@ -82,7 +98,7 @@ Result<int64_t> BudgetForHotBytes(const KvShape& shape, KvOptions options, int64
       high = middle - 1;
     }
   }
-  return low * options.page_tokens;
+  return low * unit;
 }
 
 }  // namespace arkvale

@@ -2,7 +2,9 @@
 //
 // Hot is what a step can read without a recall, and the digests: of dense layers every token, of sliding ones their
 // window, of managed ones min(n, B) pages (every page where the policy evicts nothing; all slots where bytes move).
-// In the middle of an exact prefill that reads RAM in place the pages that will be evicted at its end do not count.
+// Where single tokens are dropped: min(n, c + 1) tokens, for a step reads its own token before it drops one; all n
+// where the policy drops in prefills only, since what will be a prompt is not known. In the middle of an exact prefill
+// that reads RAM in place the pages that will be evicted at its end do not count.
 #pragma once
 
 #include <cstdint>
@@ -31,6 +33,7 @@ class HotPlan {
   struct Layer {
     int64_t token_bytes = 0;   // K and V of one token, all heads
     int64_t window = 0;        // of a sliding layer
+    int64_t most_tokens = 0;   // that a layer ever holds; 0 = all
     int64_t budget_pages = 0;  // 0: not managed
     int64_t page_tokens = 1;
     int64_t digest_bytes = 0;  // of one page, all heads
@@ -43,9 +46,9 @@ class HotPlan {
 // HotPlan in one call; 0 where it cannot be made.
 int64_t HotBytes(const KvShape& shape, const KvOptions& options, int64_t n_tokens, bool in_place);
 
-// The largest budget of whole pages with which a sequence of n_tokens takes at most limit_bytes; never more than holds
-// all of it. Layer budgets that the options set stay as they are. ResourceExhausted quotes what the smallest valid
-// budget needs.
+// The largest budget (of whole pages, where the policy counts those) with which a sequence of n_tokens takes at most
+// limit_bytes; never more than holds all of it. Layer budgets that the options set stay as they are. ResourceExhausted
+// quotes what the smallest valid budget needs.
 Result<int64_t> BudgetForHotBytes(const KvShape& shape, KvOptions options, int64_t n_tokens, int64_t limit_bytes,
                                   bool in_place = true);
 

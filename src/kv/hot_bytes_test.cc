@@ -70,6 +70,48 @@ TEST(HotBytes, EqualsWhatACacheReports) {
   }
 }
 
+// Policies that drop single tokens: a step may hold one token more than it leaves, and what a prefill will leave of its
+// prompt is not known.
+TEST(HotBytes, TokensAreAtMostPlanned) {
+  for (const KvPolicyKind policy : {KvPolicyKind::kStreaming, KvPolicyKind::kH2o, KvPolicyKind::kTova,
+                                    KvPolicyKind::kSnapkv, KvPolicyKind::kPyramidkv}) {
+    CacheTestRig rig(TestShape(), 1);
+    auto cache = rig.Make();
+    KvOptions o = TestOptions(37);
+    o.policy = policy;
+    const SeqId seq = *cache->Create(o);
+    const bool bounded =
+        policy == KvPolicyKind::kStreaming || policy == KvPolicyKind::kH2o || policy == KvPolicyKind::kTova;
+    ASSERT_TRUE(RunBatch(rig, *cache, {{seq, 1, 30, KvPhase::kPrefillLast}}).ok());
+    EXPECT_EQ(cache->stats(seq)->hot_bytes, HotBytes(rig.shape, o, 30, true)) << "nothing was dropped";
+    for (const int32_t n : {60, 70}) {
+      ASSERT_TRUE(RunBatch(rig, *cache, {{seq, 1, n, KvPhase::kPrefillLast}}).ok());
+      ASSERT_TRUE(RunBatch(rig, *cache, {{seq, 1}}).ok());
+      const KvStats stats = *cache->stats(seq);
+      const int64_t plan = HotBytes(rig.shape, o, stats.n_tokens, true);
+      const int64_t token_bytes = rig.shape.layers[0].token_bytes(DType::kF16);
+      EXPECT_LE(stats.hot_bytes, plan);
+      if (bounded) EXPECT_EQ(plan - stats.hot_bytes, 2 * token_bytes) << "one token in both managed layers";
+      if (!bounded) EXPECT_EQ(plan, cache->FullBytes(stats.n_tokens));
+    }
+  }
+}
+
+TEST(BudgetForHotBytes, CountsSingleTokensWhereThePolicyDoes) {
+  const KvShape shape = TestShape();
+  KvOptions o = TestOptions(kAutoBudget);
+  o.policy = KvPolicyKind::kTova;
+  const int64_t limit = 100001;
+  const int64_t budget = *BudgetForHotBytes(shape, o, 700, limit);
+  EXPECT_GT(budget, 1);
+  o.budget_tokens = budget;
+  EXPECT_LE(HotBytes(shape, o, 700, true), limit);
+  o.budget_tokens = budget + 1;
+  EXPECT_GT(HotBytes(shape, o, 700, true), limit);
+  o.policy = KvPolicyKind::kStreaming;
+  EXPECT_NE(BudgetForHotBytes(shape, o, 700, 1).status().message().find("budget of 5 tokens"), std::string::npos);
+}
+
 TEST(BudgetForHotBytes, IsTheLargestThatFits) {
   const KvShape shape = TestShape();
   KvOptions o = TestOptions(kAutoBudget);

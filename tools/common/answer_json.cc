@@ -3,11 +3,6 @@
 #include "tools/common/format.h"
 
 namespace arkvale::tools {
-namespace {
-
-Json PositiveOrNull(double value) { return value > 0 ? Json(value) : Json(nullptr); }
-
-}  // namespace
 
 Json AnswerJson(KvOptions kv, KvType type, const GenerateResult& r, int32_t threads) {
   kv.budget_tokens = r.budget_tokens;

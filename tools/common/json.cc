@@ -33,7 +33,7 @@ Json KvJson(const KvOptions& options, KvType type, const KvStats& stats) {
           {"budget_tokens", full ? 0 : options.budget_tokens},
           {"page_tokens", options.page_tokens},
           {"kv_type", KvTypeName(type)},
-          {"digest", full ? Json(nullptr) : Json(DigestName(options.ResolvedDigest()))},
+          {"digest", BudgetsPages(options.policy) ? Json(DigestName(options.ResolvedDigest())) : Json(nullptr)},
           {"hot_bytes", stats.hot_bytes},
           {"hot_bytes_peak", stats.hot_bytes_peak},
           {"digest_bytes", stats.digest_bytes},
