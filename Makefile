@@ -5,6 +5,10 @@ SHELL := /bin/bash
 
 JOBS ?= $(shell nproc)
 
+# LongBench's records, for the tests that want them: they are no part of the project. Without, those are skipped.
+export ARKVALE_LONGBENCH ?= $(realpath ../shared/longbench)
+export ARKVALE_BOOKS ?= $(realpath ../shared/books)
+
 .PHONY: build demo test test-release test-asan test-tsan test-fuzz test-slow format tidy clean deps dev-deps
 
 deps:

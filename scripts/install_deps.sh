@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that building and testing need and that are missing. Needs root or sudo only then.
 #   install_deps.sh          build, demo and tests
-#   install_deps.sh --dev    also clang-format, clang-tidy and Google Benchmark
+#   install_deps.sh --dev    also clang-format, clang-tidy, Google Benchmark and matplotlib
 #   install_deps.sh --fuzz   also clang, whose libFuzzer the fuzz targets use
 set -euo pipefail
 
 packages=(
   g++ cmake ninja-build ccache pkg-config git ca-certificates patch
   python3 python3-pip           # scripts; pip fetches llama.cpp's source and the models
-  libhwy-dev libcli11-dev libspdlog-dev libedit-dev
+  libhwy-dev libcli11-dev libspdlog-dev libedit-dev libutf8proc-dev
   libgtest-dev
 )
 case "${1:-}" in
-  --dev) packages+=(clang-format clang-tidy libbenchmark-dev) ;;
+  --dev) packages+=(clang-format clang-tidy libbenchmark-dev python3-matplotlib) ;;
   --fuzz) packages+=(clang libclang-rt-dev) ;;
   "") ;;
   *) echo "usage: $0 [--dev|--fuzz]" >&2; exit 2 ;;

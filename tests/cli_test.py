@@ -224,7 +224,7 @@ class Cli(unittest.TestCase):
         for flag, value, word in [
                 ("--kv-policy", "dense", "quest"), ("--kv-digest", "code3", "code2"), ("--kv-audit", "-1", "-1"),
                 ("--kv-opt", "combine=best", "softmax-pinned"), ("--kv-opt", "digest-type=q4", "q8"),
-                ("--kv-opt", "code-scan=half", "two-stage"), ("--kv-opt", "scan=full", "code-scan")]:
+                ("--kv-opt", "rank-every=0", "1 to 64"), ("--kv-opt", "rank=4", "rank-every")]:
             wrong = "scan" if value == "scan=full" else value.split("=")[-1]
             with self.subTest(flag=flag, value=value):
                 self.fails(generate("-p", "a", flag, value), 2, wrong, word)
@@ -441,6 +441,105 @@ class Cli(unittest.TestCase):
         more = run(*args[:-2], "--max-new", "4")
         self.assertEqual(json.loads(more.stdout.splitlines()[0])["record"]["tokens_generated"], 4)
 
+    def test_eval_ruler_and_its_interrupted_run(self):
+        args = ["eval", "ruler", "-m", SMOLLM2, "--tasks", "S-1,niah_multikey_1", "--lengths", "512", "--samples", "2",
+                "--budgets", "256", "--book", NOVEL, "--json", "--out", self.folder.name]
+        process = subprocess.Popen([BINARY, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=TIMEOUT_S)
+        self.assertEqual((process.returncode, errors), (130, b""))
+        result = run(*args)
+        self.assertEqual((result.returncode, result.stderr), (0, b""))
+        self.assertTrue(result.stdout.startswith(first + rest), "those records were there already, times included")
+        *records, last = [json.loads(line) for line in result.stdout.splitlines()]
+        records = [line["record"] for line in records]
+        self.assertEqual([(r["ruler_task"], r["policy"]) for r in records],
+                         2 * [("niah_single_1", "full"), ("niah_single_1", "arkvale")] +
+                         2 * [("niah_multikey_1", "full"), ("niah_multikey_1", "arkvale")])
+        for record in records:
+            self.assertLessEqual(EVAL_FIELDS | {"ruler_task", "length_tokens", "haystack", "refs", "pred", "score"},
+                                 set(record))
+            self.assertLessEqual(record["tokens_context"] + record["tokens_question"] + 128, 512)
+        cells = last["summary"]["cells"]
+        self.assertEqual([(c["ruler_task"], c["policy"], c["records"]) for c in cells],
+                         [("niah_single_1", "full", 2), ("niah_single_1", "arkvale", 2),
+                          ("niah_multikey_1", "full", 2), ("niah_multikey_1", "arkvale", 2)])
+        self.assertEqual((cells[0]["score"], cells[1]["score_dense"]), (100, 100))
+        self.assertIn("| 512 | niah_single_1 | full |", self.read("summary.md"))
+
+    def quality(self, task, *args):
+        result = run("eval", task, "-m", SMOLLM2, "--text", NOVEL, "--context", "512", "--steps", "3", "--layers", "2,9",
+                     "--json", "--quiet", "--out", self.folder.name, *args)
+        self.assertEqual((result.returncode, result.stderr), (0, b""))
+        *records, last = [json.loads(line) for line in result.stdout.splitlines()]
+        records = [line["record"] for line in records]
+        for record in records:
+            self.assertLessEqual(EVAL_FIELDS, set(record))
+            self.assertEqual((record["task"], record["tokens_context"], record["steps"]), (task, 512, 3))
+        self.assertEqual([json.loads(line)["record"] for line in self.read("records.jsonl").splitlines()], records)
+        return records, last["summary"]["cells"]
+
+    def test_eval_recall(self):
+        records, rows = self.quality("recall", "--budgets", "192,1024", "--digests", "centroid,code2", "--ks", "1,2,99")
+        self.assertEqual(len(records), 2 * 2 * 2 * 2, "budgets, digests, kv groups, page sets")
+        self.assertEqual({(r["kv_group"], r["page_set"]) for r in records},
+                         {(1, "all"), (1, "candidates"), (3, "all"), (3, "candidates")})
+        for row in rows:
+            self.assertEqual([layer["layer"] for layer in row["layers"]], [2, 9])
+            self.assertIsNone(row["recall_at"]["99"], "there are 16 pages")
+            self.assertEqual(row["mass_recall"] is None, row["budget_tokens"] == 1024)
+            if row["page_set"] == "all":
+                self.assertEqual((row["chance"]["1"], row["chance"]["2"]), (1 / 16, 1 / 8))
+        self.assertIn("| 32 | 3 | candidates | code2 |", self.read("summary.md"))
+
+    def test_eval_sparsity_dynamics_and_recalls(self):
+        records, rows = self.quality("sparsity")
+        self.assertEqual([row["layer"] for row in rows], [2, 9])
+        self.assertEqual((records[0]["policy"], records[0]["pages_mean"]), ("full", 17))
+        records, rows = self.quality("dynamics", "--page-ids", "0,5", "--topks", "4", "--capacities", "8")
+        self.assertEqual([(r["layer"], r["page"], r["step"]) for r in records][:4],
+                         [(2, 0, 0), (2, 0, 1), (2, 0, 2), (2, 5, 0)])
+        self.assertEqual((rows[0]["topk_pages"], rows[0]["capacity_pages"], rows[0]["revival"]), (4, 8, None))
+        records, rows = self.quality("recalls", "--topks", "4,6", "--capacities", "4,6,32")
+        self.assertEqual([(r["capacity_pages"], r["topk_pages"]) for r in rows if r["kv_group"] == 3],
+                         [(6, 4), (6, 6), (32, 4), (32, 6)], "sinks, window and a place are 5 pages")
+        self.assertEqual({r["recalls_per_step"] for r in rows if r["capacity_pages"] == 32}, {0})
+        records, rows = self.quality("recalls", "--topks", "4,6", "--capacities", "4,6", "--simulate")
+        self.assertEqual([(r["ranking"], r["capacity_pages"], r["topk_pages"]) for r in rows],
+                         [("true", 4, 4), ("true", 6, 4), ("true", 6, 6)])
+
+    def test_eval_quality_usage(self):
+        recall = ["eval", "recall", "-m", SMOLLM2]
+        novel = recall + ["--text", NOVEL]
+        for args, word in [
+                (recall, "--data"), (novel + ["--data", "."], "--text or --data"), (novel + ["--context", "8190"], "longer text"),
+                (novel + ["--layers", "1"], "dense"), (novel + ["--layers", "30"], "30 layers"),
+                (novel + ["--policies", "quest"], "arkvale"), (novel + ["--kv-opt", "combine=max"], "mean"),
+                (novel + ["--ks", "0"], "--ks"), (recall + ["--data", ".", "--sets", "qaspers"], "qasper")]:
+            with self.subTest(args=args[4:]):
+                self.fails(run(*args), 2, word)
+        self.fails(run(*recall, "--data", "/nowhere"), 3, "/nowhere")
+
+    def test_eval_perplexity(self):
+        args = ["eval", "perplexity", "-m", SMOLLM2, "--text", NOVEL, "--chunk", "400", "--limit", "2", "--budgets",
+                "192,512", "--json", "--out", self.folder.name]
+        result = run(*args)
+        self.assertEqual((result.returncode, result.stderr), (0, b""))
+        *records, last = [json.loads(line) for line in result.stdout.splitlines()]
+        records = [line["record"] for line in records]
+        self.assertEqual([(r["chunk"], r["budget_tokens"]) for r in records],
+                         [(0, None), (0, 192), (0, 512), (1, None), (1, 192), (1, 512)])
+        for record in records:
+            self.assertLessEqual(EVAL_FIELDS | {"text", "chunk", "nll_mean_nats", "ppl"}, set(record))
+            self.assertEqual((record["tokens_context"], record["steps"]), (200, 199))
+        full, small, whole = last["summary"]["cells"]
+        self.assertEqual((full["ppl"], 1), (whole["ppl"], whole["ppl_ratio"]), "the budget holds everything")
+        self.assertNotEqual(full["ppl"], small["ppl"])
+        self.assertGreater(full["ppl"], 1)
+        self.assertLess(full["ppl"], 200)
+        self.assertEqual(run(*args).stdout, result.stdout, "every record was there already, times included")
+
     def test_eval_usage(self):
         self.fails(run("eval"), 2, "no task")
         self.fails(run("eval", "passkeys"), 2, "did you mean passkey?")
@@ -448,6 +547,8 @@ class Cli(unittest.TestCase):
         self.fails(run("eval", "fidelity", "-m", SMOLLM2), 2, "--text")
         fidelity = ["eval", "fidelity", "-m", SMOLLM2, "--text", NOVEL]
         passkey = ["eval", "passkey", "-m", SMOLLM2]
+        ruler = ["eval", "ruler", "-m", SMOLLM2]
+        perplexity = ["eval", "perplexity", "-m", SMOLLM2, "--text", NOVEL]
         for args, word in [
                 (fidelity + ["--context", "8190"], "limit 8192"), (fidelity + ["--context", "x"], "--context"),
                 (fidelity + ["--context", "200", "--copy"], "256"), (fidelity + ["--preset", "tiny"], "standard"),
@@ -455,11 +556,45 @@ class Cli(unittest.TestCase):
                 (fidelity[:-1] + [self.file("short.txt", b"A short text.")], "use a longer text"),
                 (passkey + ["--lengths", "9000"], "limit 8192"), (passkey + ["--lengths", "64"], "without filler"),
                 (passkey + ["--depths", "3"], "10 or 20"), (passkey + ["--max-new", "0"], "--max-new"),
-                (passkey + ["--chars", "90000"], "use fewer"), (passkey + ["--policies", "best"], "best")]:
+                (passkey + ["--chars", "90000"], "use fewer"), (passkey + ["--policies", "best"], "best"),
+                (ruler, "--book"), (ruler + ["--tasks", "niah_single_9"], "did you mean niah_single_"),
+                (ruler + ["--tasks", "S-1,qa"], "'qa' is unknown"), (ruler + ["--tasks", "S-1,"], "''"),
+                (ruler + ["--tasks", "VT", "--lengths", "300"], "smallest record of vt"),
+                (ruler + ["--tasks", "VT", "--lengths", "999999999999"], "limit 8192"),
+                (ruler + ["--tasks", "VT", "--lengths", "0"], "--lengths"),
+                (ruler + ["--tasks", "VT", "--samples", "-3"], "--samples -3"),
+                (ruler + ["--book", self.file("blank.txt", b" \n")], "no sentence"),
+                (perplexity[:-2], "--text"), (perplexity + ["--chunk", "3"], "--chunk 3"),
+                (perplexity + ["--chunk", "9000"], "to 8192"), (perplexity + ["--limit", "-1"], "--limit -1"),
+                (perplexity[:-1] + [self.file("short.txt", b"A short text.")], "use a longer text")]:
             with self.subTest(args=args[4:]):
                 self.fails(run(*args), 2, word)
         self.fails(run("eval", "fidelity", "-m", SMOLLM2, "--text", "/nowhere.txt"), 3, "/nowhere.txt")
+        self.fails(run(*ruler, "--book", "/nowhere.txt"), 3, "/nowhere.txt")
         self.fails(run(*passkey, "--out", NOVEL), 1, NOVEL)
+
+    def test_eval_longbench_usage(self):
+        longbench = ["eval", "longbench", "-m", SMOLLM2]
+        self.fails(run(*longbench), 2, "--data")
+        self.fails(run(*longbench, "--data", "/nowhere"), 3, "/nowhere is not a folder")
+        longbench += ["--data", self.folder.name]
+        self.fails(run(*longbench, "--preset", "standard"), 3, "holds no set")
+        self.fails(run(*longbench), 3, "qasper.jsonl: cannot be read")
+        self.fails(run(*longbench, "--sets", "quasper"), 2, "did you mean qasper?")
+        record = {"_id": "a", "input": "Who?", "context": "Ann.", "answers": ["Ann"], "length": 1}
+        good = json.dumps(record).encode() + b"\n"
+        for line, word in ((b"{", "not a JSON object"), (b'{"_id": 1}', "'_id' is not a text"),
+                           (good.replace(b'["Ann"]', b"[]"), "'answers'"), (b"\xff", "not a JSON object")):
+            with self.subTest(line=line):
+                self.file("trec.jsonl", good + line)
+                self.fails(run(*longbench, "--sets", "trec"), 3, "trec.jsonl:1: 'all_classes' is missing")
+                path = self.file("lcc.jsonl", good + line)
+                self.fails(run(*longbench, "--sets", "lcc"), 3, f"{path}:2: ", word)
+        self.file("lcc.jsonl", good)
+        for args, word in ((["--chat", "yes"], "auto, on or off"), (["--max-prompt", "8150"], "use 2 to 8128"),
+                           (["--max-prompt", "1"], "--max-prompt 1"), (["--limit", "-2"], "--limit -2")):
+            with self.subTest(args=args):
+                self.fails(run(*longbench, "--sets", "lcc", *args), 2, word)
 
     def test_interrupted_eval_leaves_valid_lines(self):
         process = subprocess.Popen([BINARY, "eval", "passkey", "-m", SMOLLM2, "--lengths", "512", "--preset",

@@ -5,7 +5,7 @@
 namespace arkvale::tools {
 
 Result<Answer> AskQuestion(const Tokenizer& tokenizer, Session& session, std::span<const int32_t> question,
-                           int32_t max_new, const std::atomic<bool>& cancel) {
+                           int32_t max_new, const std::atomic<bool>& cancel, int32_t end_id) {
   if (question.empty()) return InvalidArgument("a question of 0 tokens");
   ARKVALE_ASSIGN_OR_RETURN(const auto greedy, Sampler::Create({}));
   for (size_t i = 0; i < question.size(); ++i) {
@@ -20,7 +20,7 @@ Result<Answer> AskQuestion(const Tokenizer& tokenizer, Session& session, std::sp
       answer.error = id.status().message();
       break;
     }
-    if (tokenizer.IsEndOfGeneration(*id)) break;
+    if (tokenizer.IsEndOfGeneration(*id) || (*id == end_id && !answer.ids.empty())) break;
     answer.ids.push_back(*id);
     if (static_cast<int32_t>(answer.ids.size()) == max_new) break;
     ARKVALE_RETURN_IF_ERROR(session.Step(*id));

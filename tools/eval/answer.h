@@ -18,8 +18,9 @@ struct Answer {
   std::string error;         // empty, or why the answer ended: a logit that is NaN or infinite
 };
 
-// `session` holds the context and is consumed. `question` must not be empty. Cancelled once `cancel` is set.
+// `session` holds the context and is consumed. `question` must not be empty. `end_id` ends an answer that holds a token
+// already; -1: none. Cancelled once `cancel` is set.
 Result<Answer> AskQuestion(const Tokenizer& tokenizer, Session& session, std::span<const int32_t> question,
-                           int32_t max_new, const std::atomic<bool>& cancel);
+                           int32_t max_new, const std::atomic<bool>& cancel, int32_t end_id = -1);
 
 }  // namespace arkvale::tools

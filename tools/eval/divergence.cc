@@ -34,6 +34,14 @@ Result<Normaliser> Normalise(std::span<const float> logits) {
 
 }  // namespace
 
+Result<double> NextTokenNll(std::span<const float> logits, int32_t next_id) {
+  ARKVALE_ASSIGN_OR_RETURN(const Normaliser n, Normalise(logits));
+  const double nll = -n.LogP(logits[next_id]);
+  if (!std::isfinite(nll))
+    return Internal("the logit of the next token, " + std::to_string(next_id) + ", is -infinity");
+  return nll;
+}
+
 Status DenseStep::Set(std::span<const float> logits) {
   ARKVALE_ASSIGN_OR_RETURN(const Normaliser n, Normalise(logits));
   log_p_.resize(logits.size());

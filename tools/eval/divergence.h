@@ -19,6 +19,10 @@ struct StepFidelity {
   bool clear = false;  // dense attention's best token leads its second by >= 0.1 of probability
 };
 
+// -ln of the probability of `next_id` under `logits` [n_vocab], raw. Internal where one is NaN or +infinity, or that of
+// `next_id` is -infinity.
+Result<double> NextTokenNll(std::span<const float> logits, int32_t next_id);
+
 // The dense side of a step, prepared once for all policies compared with it.
 class DenseStep {
  public:

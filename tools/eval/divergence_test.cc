@@ -45,6 +45,13 @@ TEST(Divergence, NextTokenAndTopToken) {
   EXPECT_FALSE(close->clear);
 }
 
+TEST(Divergence, NllOfTheNextToken) {
+  EXPECT_NEAR(*NextTokenNll(std::vector<float>{0, std::log(3.0f)}, 0), std::log(4.0), 1e-7);
+  EXPECT_NEAR(*NextTokenNll(std::vector<float>{1000, 1000, -kInfinity}, 1), std::log(2.0), 1e-12);
+  EXPECT_FALSE(NextTokenNll(std::vector<float>{0, -kInfinity}, 1).ok());
+  EXPECT_FALSE(NextTokenNll(std::vector<float>{0, std::numeric_limits<float>::quiet_NaN()}, 0).ok());
+}
+
 TEST(Divergence, RefusesLogitsThatMeanNothing) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   for (const std::vector<float>& bad : std::vector<std::vector<float>>{

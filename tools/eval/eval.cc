@@ -22,7 +22,14 @@ struct Task {
 
 constexpr auto kTasks = std::to_array<Task>({
     {"fidelity", "how far decode steps under a policy are from dense attention", RunFidelity},
+    {"longbench", "questions, summaries and retrieval over long texts: LongBench's English sets", RunLongBench},
     {"passkey", "whether a number hidden in filler text is found again", RunPasskey},
+    {"perplexity", "how well decode steps predict a text; mostly local, never evidence alone", RunPerplexity},
+    {"ruler", "needles, chains of variables and word counts in long texts, after RULER", RunRuler},
+    {"recall", "how many of the best pages the page summaries find", RunRecall},
+    {"sparsity", "how few pages hold a layer's attention", RunSparsity},
+    {"dynamics", "how the ranks of pages move from step to step", RunDynamics},
+    {"recalls", "how many pages a step recalls at each budget and top-k", RunRecalls},
 });
 
 std::string Help() {

@@ -31,7 +31,7 @@ void EvalFlags::Add(Cli& cli) {
   add("--policies", policies_, "NAME,...", "policies, each a cell; full attention always runs", "the preset's");
   add("--budgets", budgets_, "N,...", "hot tokens per layer, each a cell", "the preset's");
   add("--pages", pages_, "N,...", "tokens per page, each a cell", "--kv-page, or the preset's");
-  add("--digests", digests_, "NAME,...", "page summaries, each a cell", "--kv-digest");
+  add("--digests", digests_, "NAME,...", "page summaries, each a cell", "--kv-digest, or the preset's");
   add("--out", out_, "DIR", "folder that gets records.jsonl, summary.json and summary.md", "none");
   app.add_flag("--json", json_, "JSON lines: one record each, then the summary")->group(group);
   app.add_flag("--quiet", quiet_, "no progress on stderr")->group(group);
@@ -53,7 +53,7 @@ Result<std::vector<KvOptions>> EvalFlags::Cells(const CellPreset& preset, const 
   ARKVALE_ASSIGN_OR_RETURN(const KvOptions base, kv_.Get());
   std::vector<KvPolicyKind> policies = preset.policies;
   ARKVALE_RETURN_IF_ERROR(ParseList(policies_, ParseKvPolicy, policies));
-  std::vector<DigestKind> digests = {base.digest};
+  std::vector<DigestKind> digests = preset.digests.empty() ? std::vector{base.digest} : preset.digests;
   ARKVALE_RETURN_IF_ERROR(ParseList(digests_, ParseDigest, digests));
   std::vector<int64_t> budgets = preset.budgets;
   if (!budgets_.empty()) {

@@ -20,6 +20,7 @@ struct CellPreset {
   std::vector<KvPolicyKind> policies;
   std::vector<int64_t> budgets;
   std::vector<int32_t> pages;
+  std::vector<DigestKind> digests = {};  // empty: --kv-digest
 };
 
 class EvalFlags {

@@ -3,14 +3,18 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
 #include "engine/runtime.h"
 #include "engine/session.h"
+#include "tools/common/interrupt.h"
 #include "tools/eval/answer.h"
 #include "tools/eval/lockstep.h"
 #include "tools/eval/passkey_text.h"
+#include "tools/eval/record_runner.h"
+#include "tools/eval/ruler_prompt.h"
 
 namespace arkvale::tools {
 namespace {
@@ -178,6 +182,145 @@ TEST(Passkey, ForkEqualsAFreshRunWhateverWasAskedBefore) {
   }
   EXPECT_EQ(answers[1], wanted->ids);
   EXPECT_NE(answers[0], wanted->ids);
+}
+
+TEST(RulerRecord, FillsItsLengthAndHoldsBosOnce) {
+  const std::vector<std::string> book = {"It was late.", "Nobody came to the old house on the hill, not even the dog."};
+  for (const char* file : {"SmolLM2-135M-Instruct.Q4_1.gguf", "gemma-3-270m-q4_k_m.gguf"}) {
+    const auto runtime = Load(file);
+    ASSERT_NE(runtime, nullptr);
+    const Tokenizer& tokenizer = runtime->tokenizer();
+    for (const RulerTask& task : RulerTasks()) {
+      const int64_t length = task.kind == RulerKind::kCommonWords ? 2048 : 1024;  // its example alone takes 500
+      const RulerRecordId id = {.task = &task, .length_tokens = length};
+      const auto record = MakeRulerRecord(tokenizer, id, book);
+      ASSERT_TRUE(record.ok()) << task.name << ": " << record.status().ToString();
+      const RecordPrompt& prompt = record->prompt;
+      const auto n_ids = static_cast<int64_t>(prompt.context.size() + prompt.question.size()) + task.max_new;
+      EXPECT_LE(n_ids, length) << task.name;
+      EXPECT_GE(n_ids, length - 100) << task.name << ": one more line, of two UUIDs at most, would not fit";
+      EXPECT_GE(record->size, task.min_size());
+      const auto n_bos = std::count(prompt.context.begin(), prompt.context.end(), tokenizer.bos()) +
+                         std::count(prompt.question.begin(), prompt.question.end(), tokenizer.bos());
+      EXPECT_EQ(n_bos, tokenizer.add_bos() ? 1 : 0) << file << " " << task.name;
+      const RulerRecordId tiny = {.task = &task, .length_tokens = 128};
+      EXPECT_EQ(MakeRulerRecord(tokenizer, tiny, book).status().kind(), StatusKind::kInvalidArgument) << task.name;
+    }
+  }
+}
+
+// A record of SmolLM2 under full attention and two cells, written to a log.
+class RecordRunnerTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    runtime_ = SmolLm2();
+    ASSERT_NE(runtime_, nullptr);
+    std::filesystem::remove_all(dir_);
+    log_ = std::move(*RecordLog::Open(dir_, false, true));
+    id_ = {.task = FindRulerTask("S-1"), .length_tokens = 512};
+  }
+
+  EvalRecord Record() {
+    return {
+        .labels = [this](const KvOptions& options) { return RulerLabels(info_, id_, options); },
+        .prompt = [this]() -> Result<RecordPrompt> {
+          ++n_prompts_;
+          ARKVALE_ASSIGN_OR_RETURN(record_, MakeRulerRecord(runtime_->tokenizer(), id_, {}));
+          return record_.prompt;
+        },
+        .judge =
+            [this](const Answer& answer, const Json& dense) {
+              dense_.push_back(dense);
+              return RulerResult(id_, record_.text, record_.size, answer);
+            },
+        .max_new = 12,
+    };
+  }
+
+  RecordRunner Runner(const std::vector<KvOptions>& cells) { return {*runtime_, *log_, cells, 1, 1, true}; }
+
+  const std::string dir_ = ::testing::TempDir() + "record_runner_test";
+  const RunInfo info_ = {.task = "ruler", .model = "m.gguf", .model_sha256_prefix = "00", .kv_opt = "", .threads = 2};
+  std::unique_ptr<Runtime> runtime_;
+  std::unique_ptr<RecordLog> log_;
+  RulerRecordId id_;
+  RulerRecord record_;
+  std::vector<Json> dense_;
+  int n_prompts_ = 0;
+};
+
+TEST_F(RecordRunnerTest, RunsWhatTheLogHasNotAndShowsTheDenseRecordToAll) {
+  const std::vector<KvOptions> first = {DenseOptions(), Arkvale(256)};
+  const std::vector<KvOptions> more = {DenseOptions(), Arkvale(256), Arkvale(288)};
+  RecordRunner runner = Runner(first);
+  ASSERT_TRUE(runner.Run(Record()).ok());
+  const auto records = runner.Finish();
+  ASSERT_EQ(records.size(), 2u);
+  EXPECT_EQ(records[0]["score"], 1) << records[0]["pred"];
+  EXPECT_EQ(records[0]["tokens_generated"], 12);
+  EXPECT_EQ(records[1]["policy"], "arkvale");
+  EXPECT_EQ(records[1]["error"], nullptr);
+  ASSERT_EQ(dense_.size(), 2u);
+  EXPECT_EQ(dense_[0], nullptr);
+  EXPECT_EQ(dense_[1], records[0]);
+
+  log_ = std::move(*RecordLog::Open(dir_, false, true));
+  RecordRunner again = Runner(first);
+  ASSERT_TRUE(again.Run(Record()).ok());
+  EXPECT_EQ(again.Finish(), records);
+  EXPECT_EQ(n_prompts_, 1) << "nothing was left to do";
+  RecordRunner third = Runner(more);
+  ASSERT_TRUE(third.Run(Record()).ok());
+  EXPECT_EQ(third.Finish().size(), 3u);
+  EXPECT_EQ(n_prompts_, 2);
+  ASSERT_EQ(dense_.size(), 3u) << "only the new cell is judged";
+  EXPECT_EQ(dense_[2], records[0]) << "that of the earlier run";
+}
+
+TEST_F(RecordRunnerTest, ACellThatFailsIsRecordedAndTheOthersRun) {
+  KvOptions wrong = Arkvale(256);
+  wrong.page_tokens = 31;
+  const std::vector<KvOptions> cells = {DenseOptions(), wrong, Arkvale(256)};
+  RecordRunner runner = Runner(cells);
+  ASSERT_TRUE(runner.Run(Record()).ok());
+  const auto& records = runner.Finish();
+  ASSERT_EQ(records.size(), 3u);
+  EXPECT_EQ(records[0]["error"], nullptr);
+  EXPECT_NE(records[1]["error"].get<std::string>().find("31"), std::string::npos) << records[1]["error"];
+  EXPECT_EQ(records[1]["score"], 0);
+  EXPECT_EQ(records[1]["tokens_generated"], 0);
+  EXPECT_EQ(records[1]["kv_hot_bytes"], nullptr);
+  EXPECT_EQ(records[2]["error"], nullptr);
+  EXPECT_GT(records[2]["kv_hot_bytes"], 0);
+}
+
+TEST_F(RecordRunnerTest, WithoutAPromptEveryCellSaysWhy) {
+  const std::vector<KvOptions> cells = {DenseOptions(), Arkvale(256)};
+  EvalRecord record = Record();
+  record.prompt = [] { return RecordPrompt{.context = {}, .question = {}, .error = "the question was cut"}; };
+  RecordRunner runner = Runner(cells);
+  ASSERT_TRUE(runner.Run(record).ok());
+  for (const Json& json : runner.Finish()) EXPECT_EQ(json["error"], "the question was cut");
+  EXPECT_EQ(runner.Finish().size(), 2u);
+  record.prompt = []() -> Result<RecordPrompt> { return NotFound("no file"); };
+  id_.index = 1;
+  EXPECT_EQ(runner.Run(record).kind(), StatusKind::kNotFound);
+}
+
+TEST_F(RecordRunnerTest, CtrlCLeavesWhatWasWritten) {
+  const std::vector<KvOptions> cells = {DenseOptions(), Arkvale(256)};
+  EvalRecord record = Record();
+  record.judge = [judge = record.judge](const Answer& answer, const Json& dense) {
+    g_cancel = true;
+    return judge(answer, dense);
+  };
+  RecordRunner runner = Runner(cells);
+  EXPECT_EQ(runner.Run(record).kind(), StatusKind::kCancelled);
+  g_cancel = false;
+  EXPECT_EQ(runner.Finish().size(), 1u);
+  log_ = std::move(*RecordLog::Open(dir_, false, true));
+  EXPECT_NE(log_->Find(RulerLabels(info_, id_, cells[0])), nullptr);
+  EXPECT_EQ(log_->Find(RulerLabels(info_, id_, cells[1])), nullptr);
 }
 
 }  // namespace

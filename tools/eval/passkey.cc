@@ -1,22 +1,16 @@
 // arkvale eval passkey (evaluation protocol 1).
 #include <algorithm>
-#include <memory>
-#include <optional>
+#include <numeric>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "base/clock.h"
 #include "engine/runtime.h"
-#include "engine/session.h"
 #include "tools/common/exit_code.h"
-#include "tools/common/interrupt.h"
-#include "tools/common/progress.h"
-#include "tools/eval/answer.h"
 #include "tools/eval/eval_flags.h"
 #include "tools/eval/lockstep.h"
 #include "tools/eval/passkey_report.h"
 #include "tools/eval/passkey_text.h"
+#include "tools/eval/record_runner.h"
 #include "tools/eval/tasks.h"
 
 namespace arkvale::tools {
@@ -35,6 +29,9 @@ struct Plan {
   std::vector<KvOptions> cells;  // dense first
 
   int64_t n_records() const { return static_cast<int64_t>(lengths.size() * seeds.size()) * depths; }
+  double work() const {
+    return std::accumulate(lengths.begin(), lengths.end(), 0.0) * static_cast<double>(seeds.size()) * depths;
+  }
 };
 
 void AddFlags(Cli& cli, Flags& flags) {
@@ -104,107 +101,56 @@ Result<Plan> MakePlan(const Flags& flags, const Runtime& runtime) {
   return plan;
 }
 
-// One run of the command.
-class PasskeyTask {
- public:
-  PasskeyTask(const Flags& flags, const Plan& plan, Runtime& runtime, RunInfo info, RecordLog& log)
-      : flags_(flags),
-        plan_(plan),
-        runtime_(runtime),
-        info_(std::move(info)),
-        log_(log),
-        progress_(flags.eval.quiet()) {}
+Result<PasskeyRecord> MakeRecord(const Flags& flags, const Runtime& runtime, uint64_t seed, int64_t length_tokens,
+                                 int32_t index) {
+  ARKVALE_ASSIGN_OR_RETURN(PasskeyRecord record,
+                           MakePasskeyRecord(runtime.tokenizer(), seed, length_tokens, index, flags.chars));
+  const auto n_ids = static_cast<int64_t>(record.context.size() + record.question.size()) + flags.max_new;
+  if (n_ids > runtime.ctx_tokens()) {
+    return InvalidArgument("--chars " + std::to_string(flags.chars) + " makes " + std::to_string(n_ids) +
+                           " tokens > limit " + std::to_string(runtime.ctx_tokens()) + ": use fewer");
+  }
+  return record;
+}
 
-  Status Run();
+Status RunRecord(const Flags& flags, const RunInfo& info, const PasskeyRecord& record, RecordRunner& runner) {
+  return runner.Run({
+      .labels = [&](const KvOptions& options) { return PasskeyLabels(info, record, options, flags.max_new); },
+      .prompt =
+          [&] {
+            return RecordPrompt{record.context, record.question, ""};
+          },
+      .judge = [&](const Answer& answer, const Json&) { return PasskeyResult(record, answer); },
+      .max_new = flags.max_new,
+      .work = static_cast<double>(record.length_tokens),
+  });
+}
 
- private:
-  Status RunRecord(uint64_t seed, int64_t length_tokens, int32_t index);
-  Result<Json> RunCell(const Session& base, const PasskeyRecord& record, const KvOptions& options);
-  Result<Session> Prefill(const PasskeyRecord& record);
-
-  const Flags& flags_;
-  const Plan& plan_;
-  Runtime& runtime_;
-  RunInfo info_;
-  RecordLog& log_;
-  Progress progress_;
-  std::vector<Json> records_;
-  int64_t n_done_ = 0;
-};
-
-Status PasskeyTask::Run() {
-  for (const int64_t length : plan_.lengths) {
-    for (const int64_t seed : plan_.seeds) {
-      for (int32_t i = 0; i < kPasskeyDepths; i += kPasskeyDepths / plan_.depths) {
-        ARKVALE_RETURN_IF_ERROR(RunRecord(static_cast<uint64_t>(seed), length, i));
+Status RunRecords(const Flags& flags, const Plan& plan, const Runtime& runtime, const RunInfo& info,
+                  RecordRunner& runner) {
+  for (const int64_t length : plan.lengths) {
+    for (const int64_t seed : plan.seeds) {
+      for (int32_t i = 0; i < kPasskeyDepths; i += kPasskeyDepths / plan.depths) {
+        ARKVALE_ASSIGN_OR_RETURN(const PasskeyRecord record,
+                                 MakeRecord(flags, runtime, static_cast<uint64_t>(seed), length, i));
+        ARKVALE_RETURN_IF_ERROR(RunRecord(flags, info, record, runner));
       }
     }
   }
-  progress_.Clear();
-  const Json summary = PasskeySummaryJson(info_, plan_.cells, records_);
-  return log_.Finish(summary, PasskeyTable(summary));
-}
-
-// One prefill serves every cell; none where an earlier run has all their records.
-Status PasskeyTask::RunRecord(uint64_t seed, int64_t length_tokens, int32_t index) {
-  ARKVALE_ASSIGN_OR_RETURN(const PasskeyRecord record,
-                           MakePasskeyRecord(runtime_.tokenizer(), seed, length_tokens, index, flags_.chars));
-  const auto n_ids = static_cast<int64_t>(record.context.size() + record.question.size()) + flags_.max_new;
-  if (n_ids > runtime_.ctx_tokens()) {
-    return InvalidArgument("--chars " + std::to_string(flags_.chars) + " makes " + std::to_string(n_ids) +
-                           " tokens > limit " + std::to_string(runtime_.ctx_tokens()) + ": use fewer");
-  }
-  std::optional<Session> base;
-  for (const KvOptions& options : plan_.cells) {
-    if (const Json* earlier = log_.Find(PasskeyLabels(info_, record, options, flags_.max_new)); earlier != nullptr) {
-      ARKVALE_RETURN_IF_ERROR(log_.Repeat(*earlier));
-      records_.push_back(*earlier);
-      continue;
-    }
-    if (!base) {
-      ARKVALE_ASSIGN_OR_RETURN(Session session, Prefill(record));
-      base = std::move(session);
-    }
-    ARKVALE_ASSIGN_OR_RETURN(const Json json, RunCell(*base, record, options));
-    ARKVALE_RETURN_IF_ERROR(log_.Write(json));
-    records_.push_back(json);
-  }
-  ++n_done_;
   return OkStatus();
-}
-
-Result<Session> PasskeyTask::Prefill(const PasskeyRecord& record) {
-  ARKVALE_ASSIGN_OR_RETURN(Session session, Session::Make(runtime_, DenseOptions()));
-  const auto n = static_cast<int64_t>(record.context.size());
-  ARKVALE_RETURN_IF_ERROR(session.Prefill(record.context, false, [&](int64_t done) {
-    progress_.Show("record " + std::to_string(n_done_ + 1) + "/" + std::to_string(plan_.n_records()) + ", prefill",
-                   done, n, "tokens");
-    return g_cancel ? Cancelled("interrupted") : OkStatus();
-  }));
-  progress_.Clear();
-  return session;
-}
-
-Result<Json> PasskeyTask::RunCell(const Session& base, const PasskeyRecord& record, const KvOptions& options) {
-  const int64_t start_ns = NowNs();
-  ARKVALE_ASSIGN_OR_RETURN(Session fork, base.Fork(options));
-  ARKVALE_ASSIGN_OR_RETURN(const Answer answer,
-                           AskQuestion(runtime_.tokenizer(), fork, record.question, flags_.max_new, g_cancel));
-  ARKVALE_ASSIGN_OR_RETURN(const KvStats stats, fork.stats());
-  Json json = PasskeyLabels(info_, record, options, flags_.max_new);
-  json.update(PasskeyResult(record, answer));
-  json.update(StatsFields(stats, options, runtime_.cache().shape()));
-  json["wall_ms"] = MsSince(start_ns);
-  return json;
 }
 
 Status Run(const Flags& flags) {
   ARKVALE_ASSIGN_OR_RETURN(const EngineOptions options, flags.eval.engine());
   ARKVALE_ASSIGN_OR_RETURN(const auto runtime, Runtime::Load(options));
   ARKVALE_ASSIGN_OR_RETURN(const Plan plan, MakePlan(flags, *runtime));
-  ARKVALE_ASSIGN_OR_RETURN(RunInfo info, RunInfo::Make("passkey", options, flags.eval.kv_opt(), runtime->threads()));
+  ARKVALE_ASSIGN_OR_RETURN(const RunInfo info,
+                           RunInfo::Make("passkey", options, flags.eval.kv_opt(), runtime->threads()));
   ARKVALE_ASSIGN_OR_RETURN(const auto log, RecordLog::Open(flags.eval.out(), flags.eval.json(), true));
-  return PasskeyTask(flags, plan, *runtime, std::move(info), *log).Run();
+  RecordRunner runner(*runtime, *log, plan.cells, plan.n_records(), plan.work(), flags.eval.quiet());
+  ARKVALE_RETURN_IF_ERROR(RunRecords(flags, plan, *runtime, info, runner));
+  const Json summary = PasskeySummaryJson(info, plan.cells, runner.Finish());
+  return log->Finish(summary, PasskeyTable(summary));
 }
 
 }  // namespace

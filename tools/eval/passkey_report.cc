@@ -3,6 +3,7 @@
 #include <map>
 #include <set>
 
+#include "tools/eval/cell_records.h"
 #include "tools/eval/statistics.h"
 
 namespace arkvale::tools {
@@ -11,17 +12,7 @@ namespace {
 // A length where dense attention finds fewer says nothing about a policy.
 constexpr double kMinDenseAccuracy = 0.95;
 
-using RecordsById = std::map<std::string, const Json*>;
-
 bool Correct(const Json& record) { return record["correct"].get<bool>(); }
-
-Json MeanOf(const RecordsById& records, const char* field) {
-  std::vector<double> values;
-  for (const auto& [id, record] : records) {
-    if ((*record)[field].is_number()) values.push_back((*record)[field].get<double>());
-  }
-  return values.empty() ? Json(nullptr) : Json(Mean(values));
-}
 
 struct Counts {
   int64_t n = 0, correct = 0, strict = 0, with_strict = 0, errors = 0;
@@ -72,14 +63,6 @@ Json CellRow(Json labels, int64_t length_tokens, const RecordsById& records, con
   return labels;
 }
 
-std::string Number(const Json& row, const char* name, double factor = 1) {
-  return row[name].is_number() ? Short(row[name].get<double>() * factor) : "-";
-}
-
-std::string Name(const Json& row, const char* name) {
-  return row[name].is_string() ? row[name].get<std::string>() : "-";
-}
-
 }  // namespace
 
 Json PasskeyLabels(const RunInfo& run, const PasskeyRecord& record, const KvOptions& options, int32_t max_new) {
@@ -94,60 +77,42 @@ Json PasskeyLabels(const RunInfo& run, const PasskeyRecord& record, const KvOpti
 Json PasskeyResult(const PasskeyRecord& record, const Answer& answer) {
   const bool failed = !answer.error.empty();
   const bool strict = !failed && PasskeyStrict(answer.ids, record.answer);
-  return {{"tokens_context", record.context.size()},
-          {"tokens_question", record.question.size()},
-          {"tokens_generated", answer.ids.size()},
-          {"length_tokens", record.length_tokens},
+  return {{"length_tokens", record.length_tokens},
           {"depth", record.depth()},
           {"filler_chars", record.filler_chars},
           {"key", record.key},
           {"text", answer.text},
           {"correct", !failed && PasskeyCorrect(answer.text, record.key)},
-          {"strict", record.answer.empty() ? Json(nullptr) : Json(strict)},
-          {"error", failed ? Json(answer.error) : Json(nullptr)}};
+          {"strict", record.answer.empty() ? Json(nullptr) : Json(strict)}};
 }
 
 Json PasskeySummaryJson(const RunInfo& run, const std::vector<KvOptions>& cells, const std::vector<Json>& records) {
-  std::map<int64_t, std::vector<RecordsById>> by_length;  // then by cell
-  for (const Json& record : records) {
-    auto& by_cell = by_length[record["length_tokens"].get<int64_t>()];
-    by_cell.resize(cells.size());
-    for (size_t c = 0; c < cells.size(); ++c) {
-      const Json labels = CellFields(run, cells[c]);
-      bool same = true;
-      for (const auto& [name, value] : labels.items()) same = same && record[name] == value;
-      if (same) by_cell[c][record["record_id"].get<std::string>()] = &record;
-    }
-  }
+  std::map<int64_t, std::vector<const Json*>> by_length;
+  for (const Json& record : records) by_length[record["length_tokens"].get<int64_t>()].push_back(&record);
   Json rows = Json::array();
-  for (const auto& [length, by_cell] : by_length) {
+  for (const auto& [length, of_length] : by_length) {
+    const auto by_cell = SortByCell(run, cells, of_length);
     for (size_t c = 0; c < cells.size(); ++c) {
       rows.push_back(CellRow(CellFields(run, cells[c]), length, by_cell[c], by_cell[0]));
     }
   }
-  Json summary = {{"schema", "arkvale.eval/1"}, {"task", run.task}, {"model", run.model}};
-  summary.update(
-      {{"model_sha256_prefix", run.model_sha256_prefix}, {"cells", rows}, {"machine", MachineJson(run.threads)}});
-  return summary;
+  return CellSummary(run, rows);
 }
 
 std::string PasskeyTable(const Json& summary) {
   std::string text =
-      "Share of passkeys found [95 % interval]; kept: of those full attention finds, gained: beyond them\n\n"
-      "| length | policy | budget | page | digest | correct | strict | kept | gained | hot tokens/layer | hot MiB | "
-      "digest MiB | errors |\n|";
-  for (int i = 0; i < 13; ++i) text += " --- |";
-  text += "\n";
+      "Share of passkeys found [95 % interval]; kept: of those full attention finds, gained: beyond them\n\n" +
+      MarkdownHead({"length", "policy", "budget", "page", "digest", "correct", "strict", "kept", "gained",
+                    "hot tokens/layer", "hot MiB", "digest MiB", "errors"});
   constexpr double kMiB = 1.0 / (1 << 20);
   std::set<int64_t> discounted;
   for (const Json& row : summary["cells"]) {
-    text +=
-        "| " + Number(row, "length_tokens") + " | " + Name(row, "policy") + " | " + Number(row, "budget_tokens") +
-        " | " + Number(row, "page_tokens") + " | " + Name(row, "digest") + " | " +
-        WithInterval(row["accuracy"].get<double>(), row["wilson_lo"].get<double>(), row["wilson_hi"].get<double>()) +
-        " | " + Number(row, "strict") + " | " + Number(row, "kept") + " | " + Number(row, "gained") + " | " +
-        Number(row, "hot_tokens_per_layer_mean") + " | " + Number(row, "kv_hot_bytes", kMiB) + " | " +
-        Number(row, "digest_bytes", kMiB) + " | " + Number(row, "errors") + " |\n";
+    text += MarkdownRow(
+        {Number(row, "length_tokens"), Name(row, "policy"), Number(row, "budget_tokens"), Number(row, "page_tokens"),
+         Name(row, "digest"),
+         WithInterval(row["accuracy"].get<double>(), row["wilson_lo"].get<double>(), row["wilson_hi"].get<double>()),
+         Number(row, "strict"), Number(row, "kept"), Number(row, "gained"), Number(row, "hot_tokens_per_layer_mean"),
+         Number(row, "kv_hot_bytes", kMiB), Number(row, "digest_bytes", kMiB), Number(row, "errors")});
     if (!row["counts"].get<bool>()) discounted.insert(row["length_tokens"].get<int64_t>());
   }
   for (const int64_t length : discounted) {

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "base/rng.h"
+#include "tools/eval/fit_size.h"
 
 namespace arkvale::tools {
 namespace {
@@ -37,17 +38,8 @@ Result<int64_t> FitFiller(const Tokenizer& tokenizer, const PasskeyRecord& recor
                            std::to_string(record.length_tokens + least - limit) +
                            ", a passkey record without filler: use longer ones");
   }
-  int64_t lo = 0, hi = 8 * record.length_tokens;
-  while (lo < hi) {
-    const int64_t mid = (lo + hi + 1) / 2;
-    ARKVALE_ASSIGN_OR_RETURN(const int64_t n, ContextTokens(tokenizer, record, mid));
-    if (n <= limit) {
-      lo = mid;
-    } else {
-      hi = mid - 1;
-    }
-  }
-  return lo;
+  return LargestSizeThatFits(0, 8 * record.length_tokens, limit,
+                             [&](int64_t size) { return ContextTokens(tokenizer, record, size); });
 }
 
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
@@ -55,6 +47,8 @@ bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 }  // namespace
 
 std::string_view PasskeyQuestion() { return kQuestion; }
+
+std::string_view PasskeyUnit() { return kUnit; }
 
 int64_t PasskeyKey(uint64_t seed, int64_t length_tokens, int32_t index) {
   Rng rng("passkey/" + std::to_string(seed) + "/" + std::to_string(length_tokens) + "/" + std::to_string(index));

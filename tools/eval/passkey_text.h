@@ -18,6 +18,9 @@ inline constexpr int32_t kPasskeyAnswerTokens = 16;  // that a record's length l
 // Fed token by token after the context.
 std::string_view PasskeyQuestion();
 
+// 89 characters of filler, which is this and a space again and again.
+std::string_view PasskeyUnit();
+
 // Rng "passkey/{seed}/{length}/{index}" draws it from 1..50000.
 int64_t PasskeyKey(uint64_t seed, int64_t length_tokens, int32_t index);
 

@@ -39,6 +39,7 @@ Json Found(const KvOptions& options, int32_t index, bool correct) {
   record.key = 7;
   Json json = PasskeyLabels(kRun, record, options, 16);
   json.update(PasskeyResult(record, {.ids = {}, .text = correct ? " 7." : " 8.", .error = ""}));
+  json["error"] = nullptr;
   json.update(StatsFields({}, options, {}));
   return json;
 }

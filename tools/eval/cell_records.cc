@@ -1,0 +1,57 @@
+#include "tools/eval/cell_records.h"
+
+#include "tools/eval/statistics.h"
+
+namespace arkvale::tools {
+
+std::vector<RecordsById> SortByCell(const RunInfo& run, const std::vector<KvOptions>& cells,
+                                    const std::vector<const Json*>& records) {
+  std::vector<RecordsById> sorted;
+  for (const KvOptions& cell : cells) {
+    const Json labels = CellFields(run, cell);
+    RecordsById& of_cell = sorted.emplace_back();
+    for (const Json* record : records) {
+      bool same = true;
+      for (const auto& [name, value] : labels.items()) same = same && (*record)[name] == value;
+      if (same) of_cell[(*record)["record_id"].get<std::string>()] = record;
+    }
+  }
+  return sorted;
+}
+
+Json MeanOf(const RecordsById& records, const char* field) {
+  std::vector<double> values;
+  for (const auto& [id, record] : records) {
+    if ((*record)[field].is_number()) values.push_back((*record)[field].get<double>());
+  }
+  return values.empty() ? Json(nullptr) : Json(Mean(values));
+}
+
+Json CellSummary(const RunInfo& run, const Json& rows) {
+  return {{"schema", "arkvale.eval/1"},
+          {"task", run.task},
+          {"model", run.model},
+          {"model_sha256_prefix", run.model_sha256_prefix},
+          {"cells", rows},
+          {"machine", MachineJson(run.threads)}};
+}
+
+std::string MarkdownRow(const std::vector<std::string>& cells) {
+  std::string text = "|";
+  for (const std::string& cell : cells) text += " " + cell + " |";
+  return text + "\n";
+}
+
+std::string MarkdownHead(const std::vector<std::string>& names) {
+  return MarkdownRow(names) + MarkdownRow(std::vector<std::string>(names.size(), "---"));
+}
+
+std::string Number(const Json& row, const char* name, double factor) {
+  return row[name].is_number() ? Short(row[name].get<double>() * factor) : "-";
+}
+
+std::string Name(const Json& row, const char* name) {
+  return row[name].is_string() ? row[name].get<std::string>() : "-";
+}
+
+}  // namespace arkvale::tools

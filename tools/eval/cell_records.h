@@ -1,0 +1,34 @@
+// Records of a run sorted by cell, and the cells of Markdown tables: what reports of eval tasks share.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "arkvale/kv_options.h"
+#include "tools/common/json.h"
+#include "tools/eval/records.h"
+
+namespace arkvale::tools {
+
+using RecordsById = std::map<std::string, const Json*>;  // by `record_id`
+
+// Those of each cell, by its CellFields. Points into `records`.
+std::vector<RecordsById> SortByCell(const RunInfo& run, const std::vector<KvOptions>& cells,
+                                    const std::vector<const Json*>& records);
+
+// Mean of a field over the records where it is a number; null where it is none in all.
+Json MeanOf(const RecordsById& records, const char* field);
+
+// {schema, task, model, model_sha256_prefix, cells, machine}
+Json CellSummary(const RunInfo& run, const Json& rows);
+
+// "| 1 | 2 |\n" ; the lines that begin a table.
+std::string MarkdownRow(const std::vector<std::string>& cells);
+std::string MarkdownHead(const std::vector<std::string>& names);
+
+// A field of a summary's row; "-" where it is null.
+std::string Number(const Json& row, const char* name, double factor = 1);
+std::string Name(const Json& row, const char* name);
+
+}  // namespace arkvale::tools

@@ -1,0 +1,46 @@
+#include "tools/eval/quality_study.h"
+
+#include <algorithm>
+
+namespace arkvale::tools {
+
+std::vector<DigestKind> StudyInput::Digests() const {
+  std::vector<DigestKind> digests;
+  for (const KvOptions& cell : cells) {
+    if (std::find(digests.begin(), digests.end(), cell.digest) == digests.end()) digests.push_back(cell.digest);
+  }
+  return digests;
+}
+
+Json QualityFields(const RunInfo& run, const KvOptions& options, const QualityRecord& record) {
+  Json json = CellFields(run, options);
+  json.update({{"page_tokens", options.page_tokens},
+               {"seed", nullptr},
+               {"record_id", record.id},
+               {"tokens_context", record.tokens_context},
+               {"tokens_question", record.tokens_question},
+               {"tokens_generated", record.tokens_generated},
+               {"steps", record.steps}});
+  // No sequence of the cell ran.
+  for (const char* name :
+       {"kv_hot_bytes", "kv_total_bytes", "digest_bytes", "hot_tokens_per_layer_mean", "recalls_per_step_mean"}) {
+    json[name] = nullptr;
+  }
+  json["wall_ms"] = record.wall_ms;
+  json["error"] = nullptr;
+  return json;
+}
+
+std::string TableRow(const std::vector<std::string>& cells) {
+  std::string line = "|";
+  for (const std::string& cell : cells) line += " " + cell + " |";
+  return line + "\n";
+}
+
+std::string TableRule(size_t columns) { return TableRow(std::vector<std::string>(columns, "---")); }
+
+std::string NumberCell(const Json& value, double factor) {
+  return value.is_number() ? Short(value.get<double>() * factor) : "-";
+}
+
+}  // namespace arkvale::tools
