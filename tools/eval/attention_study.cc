@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kv/select.h"
+#include "tools/eval/cell_records.h"
 #include "tools/eval/page_metrics.h"
 #include "tools/eval/quality_study.h"
 
@@ -209,11 +210,11 @@ std::string SparsityTable(const Json& summary) {
       "Pages that hold 90 % and 99 % of a layer's attention (mean over query heads), and the share of pages that hold "
       "the rest\n\n";
   const std::vector<std::string> head = {"page", "layer", "pages", "N 90", "N 99", "rest at 90 %", "rest at 99 %"};
-  text += TableRow(head) + TableRule(head.size());
+  text += MarkdownHead(head);
   for (const Json& row : summary["cells"]) {
-    text += TableRow({NumberCell(row["page_tokens"]), NumberCell(row["layer"]), NumberCell(row["pages_mean"]),
-                      NumberCell(row["n90_pages"]), NumberCell(row["n99_pages"]), NumberCell(row["sparsity90"]),
-                      NumberCell(row["sparsity99"])});
+    text += MarkdownRow({Number(row, "page_tokens"), Number(row, "layer"), Number(row, "pages_mean"),
+                         Number(row, "n90_pages"), Number(row, "n99_pages"), Number(row, "sparsity90"),
+                         Number(row, "sparsity99")});
   }
   return text;
 }
@@ -231,16 +232,15 @@ std::string DynamicsTable(const Json& summary) {
                                          "revival",
                                          "page: first, "
                                          "least, largest, last rank"};
-  text += TableRow(head) + TableRule(head.size());
+  text += MarkdownHead(head);
   for (const Json& row : summary["cells"]) {
     std::string pages;
     for (const Json& page : row["pages"]) {
-      pages += (pages.empty() ? "" : "; ") + NumberCell(page["page"]) + ": " + NumberCell(page["rank_first"]) + ", " +
-               NumberCell(page["rank_min"]) + ", " + NumberCell(page["rank_max"]) + ", " +
-               NumberCell(page["rank_last"]);
+      pages += (pages.empty() ? "" : "; ") + Number(page, "page") + ": " + Number(page, "rank_first") + ", " +
+               Number(page, "rank_min") + ", " + Number(page, "rank_max") + ", " + Number(page, "rank_last");
     }
-    text += TableRow({row["record_id"].get<std::string>(), NumberCell(row["layer"]), NumberCell(row["topk_pages"]),
-                      NumberCell(row["capacity_pages"]), NumberCell(row["churn"]), NumberCell(row["revival"]), pages});
+    text += MarkdownRow({row["record_id"].get<std::string>(), Number(row, "layer"), Number(row, "topk_pages"),
+                         Number(row, "capacity_pages"), Number(row, "churn"), Number(row, "revival"), pages});
   }
   return text;
 }

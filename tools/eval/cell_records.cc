@@ -27,6 +27,20 @@ Json MeanOf(const RecordsById& records, const char* field) {
   return values.empty() ? Json(nullptr) : Json(Mean(values));
 }
 
+Json PairedScores(std::span<const double> scores, std::span<const double> dense_scores) {
+  std::vector<double> diffs(scores.size());
+  for (size_t i = 0; i < diffs.size(); ++i) diffs[i] = scores[i] - dense_scores[i];
+  const Interval interval = BootstrapMean(scores), paired = BootstrapMean(diffs);
+  return {{"records", scores.size()},
+          {"score", Mean(scores)},
+          {"score_lo", interval.lo},
+          {"score_hi", interval.hi},
+          {"score_dense", Mean(dense_scores)},
+          {"diff", Mean(diffs)},
+          {"diff_lo", paired.lo},
+          {"diff_hi", paired.hi}};
+}
+
 Json CellSummary(const RunInfo& run, const Json& rows) {
   return {{"schema", "arkvale.eval/1"},
           {"task", run.task},

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,10 @@ Json MeanOf(const RecordsById& records, const char* field);
 
 // {schema, task, model, model_sha256_prefix, cells, machine}
 Json CellSummary(const RunInfo& run, const Json& rows);
+
+// Means of a cell's scores and of the dense run's on the same records, their paired difference, and intervals: records,
+// score .. diff_hi.
+Json PairedScores(std::span<const double> scores, std::span<const double> dense_scores);
 
 // "| 1 | 2 |\n" ; the lines that begin a table.
 std::string MarkdownRow(const std::vector<std::string>& cells);

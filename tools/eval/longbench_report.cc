@@ -53,28 +53,19 @@ Json ShareOf(const RecordsById& records, const char* field) {
 
 // `ids`: the set's records in the order of its file, which the bootstrap goes by.
 Json CellRow(Json row, const std::vector<std::string>& ids, const RecordsById& records, const RecordsById& dense) {
-  std::vector<double> scores, dense_scores, diffs;
+  std::vector<double> scores, dense_scores;
   std::vector<std::vector<double>> buckets(kLengthBuckets);
   int64_t n_errors = 0, n_truncated = 0;
   for (const std::string& id : ids) {
     const Json& record = *records.at(id);
     scores.push_back(Score(record));
     dense_scores.push_back(Score(*dense.at(id)));
-    diffs.push_back(scores.back() - dense_scores.back());
     buckets[LengthBucket(record["length_words"].get<int64_t>())].push_back(scores.back());
     n_errors += record["error"].is_null() ? 0 : 1;
     n_truncated += record["truncated"].get<bool>() ? 1 : 0;
   }
-  const Interval interval = BootstrapMean(scores), paired = BootstrapMean(diffs);
-  row.update({{"records", scores.size()},
-              {"score", Mean(scores)},
-              {"score_lo", interval.lo},
-              {"score_hi", interval.hi},
-              {"score_dense", Mean(dense_scores)},
-              {"diff", Mean(diffs)},
-              {"diff_lo", paired.lo},
-              {"diff_hi", paired.hi},
-              {"agree", MeanOf(records, "agree")},
+  row.update(PairedScores(scores, dense_scores));
+  row.update({{"agree", MeanOf(records, "agree")},
               {"same_answer", ShareOf(records, "same_answer")},
               {"buckets", Buckets(buckets)}});
   for (const char* field :

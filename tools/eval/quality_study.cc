@@ -31,16 +31,4 @@ Json QualityFields(const RunInfo& run, const KvOptions& options, const QualityRe
   return json;
 }
 
-std::string TableRow(const std::vector<std::string>& cells) {
-  std::string line = "|";
-  for (const std::string& cell : cells) line += " " + cell + " |";
-  return line + "\n";
-}
-
-std::string TableRule(size_t columns) { return TableRow(std::vector<std::string>(columns, "---")); }
-
-std::string NumberCell(const Json& value, double factor) {
-  return value.is_number() ? Short(value.get<double>() * factor) : "-";
-}
-
 }  // namespace arkvale::tools

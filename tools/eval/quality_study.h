@@ -64,10 +64,5 @@ std::string RecallsTable(const Json& summary);
 
 // Common fields of a record: those of the cell, and what the dense run was fed.
 Json QualityFields(const RunInfo& run, const KvOptions& options, const QualityRecord& record);
-// "| a | b |\n"; and the line under a table's head.
-std::string TableRow(const std::vector<std::string>& cells);
-std::string TableRule(size_t columns);
-// Four significant digits; "-" for null.
-std::string NumberCell(const Json& value, double factor = 1);
 
 }  // namespace arkvale::tools

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kv/select.h"
+#include "tools/eval/cell_records.h"
 #include "tools/eval/page_metrics.h"
 #include "tools/eval/quality_study.h"
 #include "tools/eval/residency_sim.h"
@@ -251,29 +252,29 @@ std::string RecallTable(const Json& summary) {
   std::vector<std::string> head = {"page", "kv group", "pages", "digest"};
   for (const std::string& k : ks) head.push_back("k " + k);
   head.insert(head.end(), {"budget", "mass", "mass oracle"});
-  text += TableRow(head) + TableRule(head.size());
+  text += MarkdownHead(head);
   const Json* before = nullptr;
   for (const char* set : kPageSetNames) {
     for (const Json& group : summary["kv_groups"]) {
       before = nullptr;
       for (const Json& row : rows) {
         if (row["page_set"] != set || row["kv_group"] != group) continue;
-        const std::vector<std::string> labels = {NumberCell(row["page_tokens"]), NumberCell(group), set};
+        const std::vector<std::string> labels = {Number(row, "page_tokens"), group.dump(), set};
         if (before == nullptr || (*before)["page_tokens"] != row["page_tokens"]) {
           std::vector<std::string> chance = labels;
           chance.emplace_back("chance");
-          for (const std::string& k : ks) chance.push_back(NumberCell(row["chance"][k], 100));
+          for (const std::string& k : ks) chance.push_back(Number(row["chance"], k.c_str(), 100));
           chance.insert(chance.end(), {"", "", ""});
-          text += TableRow(chance);
+          text += MarkdownRow(chance);
         }
         before = &row;
         std::vector<std::string> cells = labels;
         cells.push_back(row["digest"].get<std::string>());
         for (const std::string& k : ks) cells.push_back(PercentCell(row["recall_at"][k], row["chance"][k]));
         for (const auto& [name, factor] : {std::pair{"budget_tokens", 1}, {"mass_recall", 100}, {"mass_oracle", 100}}) {
-          cells.push_back(NumberCell(row[name], factor));
+          cells.push_back(Number(row, name, factor));
         }
-        text += TableRow(cells);
+        text += MarkdownRow(cells);
       }
     }
   }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "kv/select.h"
+#include "tools/eval/cell_records.h"
 #include "tools/eval/quality_study.h"
 #include "tools/eval/residency_sim.h"
 
@@ -168,7 +169,7 @@ std::vector<Json> RecallsStudy::SummaryRows() const {
 // What one table shows: all rows that differ in capacity and top-k alone.
 std::string GridName(const Json& row) {
   const std::string how = row["ranking"] == "true" ? "true ranking, nothing pinned" : row["digest"].get<std::string>();
-  return "page " + NumberCell(row["page_tokens"]) + ", kv group " + NumberCell(row["kv_group"]) + ", " + how;
+  return "page " + Number(row, "page_tokens") + ", kv group " + Number(row, "kv_group") + ", " + how;
 }
 
 }  // namespace
@@ -194,7 +195,7 @@ std::string RecallsTable(const Json& summary) {
   for (const std::string& name : names) {
     std::vector<std::string> head = {"k"};
     for (const int64_t c : capacities) head.push_back("c/p " + std::to_string(c));
-    text += "\n" + name + "\n\n" + TableRow(head) + TableRule(head.size());
+    text += "\n" + name + "\n\n" + MarkdownHead(head);
     std::set<int64_t> topks;
     for (const auto& [point, row] : grids[name]) topks.insert(point.first);
     for (const int64_t k : topks) {
@@ -209,7 +210,7 @@ std::string RecallsTable(const Json& summary) {
         const auto recalled = row["recalls_per_step"].get<double>();
         cells.push_back(Short(recalled) + " (" + Short(recalled + row["inserted_per_step"].get<double>()) + ")");
       }
-      text += TableRow(cells);
+      text += MarkdownRow(cells);
     }
   }
   return text;

@@ -17,24 +17,15 @@ constexpr double kMinDenseScore = 50;
 double Score(const Json& record) { return kPercent * record["score"].get<double>(); }
 
 Json CellRow(Json row, const RecordsById& records, const RecordsById& dense) {
-  std::vector<double> scores, dense_scores, diffs;
+  std::vector<double> scores, dense_scores;
   int64_t n_errors = 0;
   for (const auto& [id, record] : records) {
     scores.push_back(Score(*record));
     dense_scores.push_back(Score(*dense.at(id)));
-    diffs.push_back(scores.back() - dense_scores.back());
     n_errors += (*record)["error"].is_null() ? 0 : 1;
   }
-  const Interval interval = BootstrapMean(scores), paired = BootstrapMean(diffs);
-  row.update({{"records", scores.size()},
-              {"score", Mean(scores)},
-              {"score_lo", interval.lo},
-              {"score_hi", interval.hi},
-              {"score_dense", Mean(dense_scores)},
-              {"diff", Mean(diffs)},
-              {"diff_lo", paired.lo},
-              {"diff_hi", paired.hi},
-              {"counts", Mean(dense_scores) >= kMinDenseScore}});
+  row.update(PairedScores(scores, dense_scores));
+  row.update({{"counts", Mean(dense_scores) >= kMinDenseScore}});
   for (const char* field : {"kv_hot_bytes", "kv_total_bytes", "digest_bytes", "hot_tokens_per_layer_mean",
                             "recalls_per_step_mean", "audit_recall", "tokens_context", "haystack_size"}) {
     row[field] = MeanOf(records, field);
