@@ -77,12 +77,14 @@ Result<std::vector<KvOptions>> EvalFlags::Cells(const CellPreset& preset, const 
           cell.budget_tokens = budget;
           // Quest's page bounds are the cuboid-max digest, whatever the list says.
           cell.digest = policy == KvPolicyKind::kQuest ? DigestKind::kCuboidMax : digest;
+          if (!BudgetsPages(policy)) cell.page_tokens = base.page_tokens;
           const Status valid = cell.Validate(model.n_layers, model.n_kv_heads);
           if (valid.ok()) cells.push_back(RoundBudget(cell));
           if (!valid.ok() && !(budgets_.empty() && pages_.empty())) return valid;
-          if (policy == KvPolicyKind::kQuest) break;
+          if (policy != KvPolicyKind::kArkvale) break;  // no choice of digests
         }
       }
+      if (!BudgetsPages(policy)) break;  // nor of pages
     }
   }
   return cells;

@@ -179,7 +179,7 @@ Status FidelityTask::RunText(const std::string& path) {
 }
 
 Result<Session> FidelityTask::Prefill(Runtime& runtime, std::span<const int32_t> ids) {
-  ARKVALE_ASSIGN_OR_RETURN(Session session, Session::Make(runtime, DenseOptions()));
+  ARKVALE_ASSIGN_OR_RETURN(Session session, Session::Make(runtime, BaseOptions(plan_.cells)));
   ARKVALE_RETURN_IF_ERROR(session.Prefill(ids, true, [&](int64_t done) {
     progress_.Show("prefill, run " + std::to_string(runs_done_ + 1) + "/" + std::to_string(plan_.runs()), done,
                    static_cast<int64_t>(ids.size()), "tokens");
@@ -220,13 +220,12 @@ Status FidelityTask::RunSegment(const PrefilledContext& reference, const Prefill
     return g_cancel ? Cancelled("interrupted") : OkStatus();
   };
   ARKVALE_ASSIGN_OR_RETURN(const auto runs, RunLockstep(reference, base, ids, plan_.cells, before_step));
-  const KvShape& shape = runtime_.cache().shape();
   progress_.Clear();
   for (size_t c = 0; c < runs.size(); ++c) {
     const KvOptions& options = plan_.cells[c];
-    totals[c].Add(segment, runs[c], shape);
+    totals[c].Add(segment, runs[c]);
     if (c == kFloorCell) continue;  // a figure of the summary
-    ARKVALE_RETURN_IF_ERROR(log_.Write(WindowRecord(CellInfo(info_, c), segment, options, runs[c], shape)));
+    ARKVALE_RETURN_IF_ERROR(log_.Write(WindowRecord(CellInfo(info_, c), segment, options, runs[c])));
     if (steps_file_ != nullptr) {
       ARKVALE_RETURN_IF_ERROR(steps_file_->Write(StepLines(CellInfo(info_, c), segment, options, runs[c])));
     }

@@ -113,7 +113,7 @@ std::string SegmentInfo::Id() const {
          (copy() ? "copy" + std::to_string(copy_start) : "prose");
 }
 
-void CellTotals::Add(const SegmentInfo& segment, const CellRun& run, const KvShape& shape) {
+void CellTotals::Add(const SegmentInfo& segment, const CellRun& run) {
   kv_hot_bytes = std::max(kv_hot_bytes, run.stats.hot_bytes_peak);
   kv_total_bytes = std::max(kv_total_bytes, run.stats.total_bytes);
   digest_bytes = std::max(digest_bytes, run.stats.digest_bytes);
@@ -133,7 +133,7 @@ void CellTotals::Add(const SegmentInfo& segment, const CellRun& run, const KvSha
   steps_ms += Sum(run.step_ms);
   estimate_select_ms += static_cast<double>(run.spent.estimate_ns + run.spent.select_ns) * kMsPerNs;
   prefill_kl.push_back(run.prefill_kl);
-  hot_tokens.push_back(HotTokensPerLayer(run.stats, options, shape));
+  hot_tokens.push_back(run.stats.hot_tokens_per_layer());
   recalls.push_back(RecallsPerStep(run.stats));
 }
 
@@ -142,15 +142,14 @@ RunInfo CellInfo(RunInfo run, size_t cell) {
   return run;
 }
 
-Json WindowRecord(const RunInfo& run, const SegmentInfo& segment, const KvOptions& options, const CellRun& cell,
-                  const KvShape& shape) {
+Json WindowRecord(const RunInfo& run, const SegmentInfo& segment, const KvOptions& options, const CellRun& cell) {
   Json record = CellFields(run, options);
   record.update({{"seed", nullptr},
                  {"record_id", segment.Id()},
                  {"tokens_context", segment.context_tokens},
                  {"tokens_question", cell.step_ms.size()},  // fed one by one under the policy
                  {"tokens_generated", 0}});
-  record.update(StatsFields(cell.stats, options, shape));
+  record.update(StatsFields(cell.stats));
   record.update({{"wall_ms", Sum(cell.step_ms)},
                  {"error", cell.error.empty() ? Json(nullptr) : Json(cell.error)},
                  {"text", segment.text},

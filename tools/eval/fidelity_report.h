@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "kv/shape.h"
 #include "tools/eval/lockstep.h"
 #include "tools/eval/records.h"
 
@@ -40,14 +39,13 @@ struct CellTotals {
   KvAudit audit;
   int64_t errors = 0;
 
-  void Add(const SegmentInfo& segment, const CellRun& run, const KvShape& shape);
+  void Add(const SegmentInfo& segment, const CellRun& run);
 };
 
 // What a cell's records share: the dense reference keeps f16 whatever the cells do.
 RunInfo CellInfo(RunInfo run, size_t cell);
 
-Json WindowRecord(const RunInfo& run, const SegmentInfo& segment, const KvOptions& options, const CellRun& cell,
-                  const KvShape& shape);
+Json WindowRecord(const RunInfo& run, const SegmentInfo& segment, const KvOptions& options, const CellRun& cell);
 // Lines of --steps-out, one per step.
 std::string StepLines(const RunInfo& run, const SegmentInfo& segment, const KvOptions& options, const CellRun& cell);
 

@@ -23,9 +23,11 @@ struct CellRun {
   std::string error;  // empty, or why `steps` is empty
 };
 
-// Full attention, and dense attention whose partial results are cut elsewhere (attend = all under the least budget of
-// `like`): its KL is what rounding alone makes, the noise floor.
 KvOptions DenseOptions();
+// Full attention that keeps what forks into the cells judge tokens by.
+KvOptions BaseOptions(std::span<const KvOptions> cells);
+// Dense attention whose partial results are cut elsewhere (attend = all under the least budget of `like`): its KL is
+// what rounding alone makes, the noise floor.
 KvOptions FloorOptions(const KvOptions& like);
 
 // Start of window w of `n_windows` with `n_ids` ids each, spread over a text of `n_text` >= n_ids ids.

@@ -21,7 +21,7 @@ Json Record(int64_t chunk, const KvOptions& options, const std::vector<double>& 
   json.update(PerplexityPlace(place));
   if (!nll.empty()) json.update(PerplexityResult(nll));
   json["error"] = nll.empty() ? Json("out of memory") : Json(nullptr);
-  json.update(StatsFields({}, options, {}));
+  json.update(StatsFields({}));
   return json;
 }
 

@@ -25,18 +25,6 @@ Json NullFields(Json json) {
   return json;
 }
 
-// Full attention that keeps what forks into the cells judge tokens by.
-KvOptions BaseOptions(const std::vector<KvOptions>& cells) {
-  KvOptions base = DenseOptions();
-  for (const KvOptions& cell : cells) {
-    if (cell.policy == KvPolicyKind::kH2o && cell.h2o_init == H2oInit::kFull) base.collect.column_sums = true;
-    if (cell.policy == KvPolicyKind::kSnapkv || cell.policy == KvPolicyKind::kPyramidkv) {
-      base.collect.last_queries = std::max(base.collect.last_queries, cell.snap_window);
-    }
-  }
-  return base;
-}
-
 }  // namespace
 
 std::string TimeLeft(double seconds_so_far, double work_done, double work_left) {
@@ -89,7 +77,7 @@ const std::vector<Json>& RecordRunner::Finish() {
 Status RecordRunner::RunCell(const EvalRecord& record, const KvOptions& options, const Prefilled& prefilled,
                              Json json) {
   const int64_t start_ns = NowNs();
-  Json fields = NullFields(StatsFields({}, options, runtime_.cache().shape()));
+  Json fields = NullFields(StatsFields({}));
   auto answer = Ask(record, options, prefilled, fields);
   if (answer.status().kind() == StatusKind::kCancelled) return answer.status();
   if (!answer.ok()) answer = Answer{.ids = {}, .text = "", .error = answer.status().message()};
@@ -141,7 +129,7 @@ Result<Answer> RecordRunner::Ask(const EvalRecord& record, const KvOptions& opti
                                                  g_cancel, record.end_id));
   }
   ARKVALE_ASSIGN_OR_RETURN(const KvStats held, fork.stats());
-  measured.update(StatsFields(held, options, runtime_.cache().shape()));
+  measured.update(StatsFields(held));
   fields = std::move(measured);
   return answer;
 }

@@ -60,6 +60,8 @@ Result<RunInfo> RunInfo::Make(const std::string& task, const EngineOptions& engi
 Json CellFields(const RunInfo& run, const KvOptions& o) {
   const bool full = o.policy == KvPolicyKind::kFull;
   const auto unless_full = [&](Json value) { return full ? Json(nullptr) : std::move(value); };
+  const bool pages = !full && BudgetsPages(o.policy);
+  const auto of_pages = [&](Json value) { return pages ? std::move(value) : Json(nullptr); };
   const std::string commit = Commit();
   return {{"schema", "arkvale.eval/1"},
           {"task", run.task},
@@ -67,47 +69,32 @@ Json CellFields(const RunInfo& run, const KvOptions& o) {
           {"model_sha256_prefix", run.model_sha256_prefix},
           {"policy", KvPolicyName(o.policy)},
           {"budget_tokens", unless_full(o.budget_tokens)},
-          {"page_tokens", unless_full(o.page_tokens)},
-          {"digest", unless_full(DigestName(o.ResolvedDigest()))},
-          {"topk_pages", unless_full(MakePageBudget(o, o.dense_layers, true).topk)},
-          {"kv_group", unless_full(o.group_heads)},
-          {"sink_pages", unless_full(o.sink_pages)},
-          {"window_pages", unless_full(o.window_pages)},
+          {"page_tokens", of_pages(o.page_tokens)},
+          {"digest", of_pages(DigestName(o.ResolvedDigest()))},
+          {"topk_pages", of_pages(MakePageBudget(o, o.dense_layers, true).topk)},
+          {"kv_group", of_pages(o.group_heads)},
+          {"sink_pages", of_pages(o.sink_pages)},
+          {"window_pages", of_pages(o.window_pages)},
           {"dense_layers", unless_full(o.dense_layers)},
           {"kv_type", KvTypeName(run.kv_type)},
           {"kv_opt", unless_full(run.kv_opt)},
-          {"audit_every", unless_full(o.audit_every)},
+          {"audit_every", of_pages(o.audit_every)},
           {"feed", "3stage"},
           {"device", "cpu"},
           {"threads", run.threads},
           {"commit", commit.empty() ? Json(nullptr) : Json(commit)}};
 }
 
-double HotTokensPerLayer(const KvStats& stats, const KvOptions& o, const KvShape& shape) {
-  int32_t n_layers = 0, n_managed = 0, n_groups = 1;
-  for (int32_t l = 0; l < shape.n_layers(); ++l) {
-    if (shape.layers[l].window > 0) continue;
-    ++n_layers;
-    if (MakePageBudget(o, l, true).pages == 0) continue;
-    ++n_managed;
-    n_groups = shape.layers[l].n_kv_heads / o.group_heads;
-  }
-  if (n_layers == 0) return 0;
-  // Stats count pages of groups over all managed layers; those have equally many groups.
-  const double managed = static_cast<double>(stats.resident_pages) * o.page_tokens / n_groups;
-  return (managed + static_cast<double>(n_layers - n_managed) * static_cast<double>(stats.n_tokens)) / n_layers;
-}
-
 double RecallsPerStep(const KvStats& stats) {
   return stats.steps == 0 ? 0 : static_cast<double>(stats.counters.recalled) / static_cast<double>(stats.steps);
 }
 
-Json StatsFields(const KvStats& stats, const KvOptions& o, const KvShape& shape) {
+Json StatsFields(const KvStats& stats) {
   const bool audited = stats.audit.samples > 0;
   return {{"kv_hot_bytes", stats.hot_bytes_peak},
           {"kv_total_bytes", stats.total_bytes},
           {"digest_bytes", stats.digest_bytes},
-          {"hot_tokens_per_layer_mean", HotTokensPerLayer(stats, o, shape)},
+          {"hot_tokens_per_layer_mean", stats.hot_tokens_per_layer()},
           {"recalls_per_step_mean", RecallsPerStep(stats)},
           {"audit_recall", audited ? Json(stats.audit.set_recall()) : Json(nullptr)},
           {"audit_mass_recall", audited ? Json(stats.audit.mass_recall()) : Json(nullptr)}};

@@ -25,15 +25,13 @@ struct RunInfo {
                               int32_t threads);
 };
 
-// Common fields that name a cell: schema .. commit. Fields of a policy's machinery are null for full attention.
+// Common fields that name a cell: schema .. commit. What a policy does not know is null.
 Json CellFields(const RunInfo& run, const KvOptions& options);
 
-// Mean tokens of a full-attention layer that a step can read without a recall, dense layers included.
-double HotTokensPerLayer(const KvStats& stats, const KvOptions& options, const KvShape& shape);
 double RecallsPerStep(const KvStats& stats);
 
 // Common fields that say what a cell's sequence held and did: kv_hot_bytes .. recalls_per_step_mean, and the audit's.
-Json StatsFields(const KvStats& stats, const KvOptions& options, const KvShape& shape);
+Json StatsFields(const KvStats& stats);
 
 // A text file written as the run goes on, unbuffered.
 class TextFile {

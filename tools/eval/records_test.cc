@@ -40,25 +40,8 @@ Json Found(const KvOptions& options, int32_t index, bool correct) {
   Json json = PasskeyLabels(kRun, record, options, 16);
   json.update(PasskeyResult(record, {.ids = {}, .text = correct ? " 7." : " 8.", .error = ""}));
   json["error"] = nullptr;
-  json.update(StatsFields({}, options, {}));
+  json.update(StatsFields({}));
   return json;
-}
-
-// Protocol 0.5: SmolLM2 at 8192 tokens with c = 512.
-TEST(Records, HotTokensCountDenseLayers) {
-  KvShape shape;
-  shape.layers.assign(30, {.n_q_heads = 9, .n_kv_heads = 3});
-  KvStats stats;
-  stats.n_tokens = 8192;
-  stats.resident_pages = 28 * 3 * (512 / 32);
-  EXPECT_NEAR(HotTokensPerLayer(stats, Arkvale(512), shape), 1024, 1);
-  stats.resident_pages = 0;
-  EXPECT_EQ(HotTokensPerLayer(stats, Full(), shape), 8192);
-  // Sliding layers never count.
-  shape.layers.assign(3, {.n_q_heads = 4, .n_kv_heads = 1, .window = 512});
-  shape.layers[2].window = 0;
-  stats.resident_pages = 16;
-  EXPECT_EQ(HotTokensPerLayer(stats, Arkvale(512), shape), 512);
 }
 
 TEST(Records, ResumeKeepsWholeLinesAndFindsTheirRecords) {

@@ -21,7 +21,7 @@ Json Record(const RulerRecordId& id, const KvOptions& options, int n_found, cons
   json["tokens_context"] = 900;
   json.update(RulerResult(id, text, 20, {.ids = {}, .text = pred, .error = error}));
   json["error"] = error.empty() ? Json(nullptr) : Json(error);
-  json.update(StatsFields({}, options, {}));
+  json.update(StatsFields({}));
   return json;
 }
 
