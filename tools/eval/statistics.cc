@@ -1,5 +1,6 @@
 #include "tools/eval/statistics.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <vector>
@@ -20,7 +21,7 @@ Interval Wilson(int64_t hits, int64_t n) {
   const auto x = static_cast<double>(hits), total = static_cast<double>(n);
   const double centre = (x + kZ * kZ / 2) / (total + kZ * kZ);
   const double half = kZ / (total + kZ * kZ) * std::sqrt(x * (total - x) / total + kZ * kZ / 4);
-  return {.lo = centre - half, .hi = centre + half};
+  return {.lo = std::max(0.0, centre - half), .hi = std::min(1.0, centre + half)};
 }
 
 Interval BootstrapMean(std::span<const double> values) {

@@ -18,6 +18,10 @@ TEST(Statistics, WilsonMatchesPublishedValues) {
   EXPECT_NEAR(Wilson(0, 20).lo, 0, 1e-12);
   EXPECT_NEAR(Wilson(20, 20).hi, 1, 1e-12);
   EXPECT_EQ(Wilson(0, 0).hi, 1);
+  for (int64_t n = 1; n < 50; ++n) {  // no rounding outside a share's range
+    EXPECT_GE(Wilson(0, n).lo, 0) << n;
+    EXPECT_LE(Wilson(n, n).hi, 1) << n;
+  }
 }
 
 TEST(Statistics, PercentileMatchesPublishedValue) {

@@ -1,0 +1,144 @@
+#!/usr/bin/env bash
+# Measures every table and figure of the ArkVale paper that needs no GPU, with every policy, and draws them.
+#   reproduce.sh [--quick|--standard|--full] [--out DIR] [--models NAME,...] [--threads N]
+# One folder per model and task below DIR (build/results): records.jsonl, summary.json, summary.md, the command; and
+# pictures in DIR/MODEL/pictures. What is complete is skipped, what was interrupted goes on where eval can; a task that
+# fails is told at the end and the others still run. Exit codes: 0 all done, 1 a failure, 2 wrong flags, 130 Ctrl-C.
+#   --quick     the default: 13 minutes of one core, at most 15 on two
+#   --standard  the sizes of doc/results.md: many hours
+#   --models    smollm2, gemma (both)
+#   ARKVALE         the binary (build/bin/arkvale)        ARKVALE_MODELS   folder of the models (models/)
+#   BOOKS           folder of frankenstein.txt and pride_and_prejudice.txt (../shared/books)
+#   LONGBENCH       folder of LongBench's SET.jsonl (../shared/longbench)
+# Tasks whose texts are missing are left out, and named.
+set -uo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+usage() { sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+wrong() { echo "reproduce: $1" >&2; usage >&2; exit 2; }
+
+preset=quick out=$root/build/results models=smollm2,gemma threads=
+while [[ $# -gt 0 ]]; do
+  case $1 in
+    --quick|--standard|--full) preset=${1#--} ;;
+    --out|--models|--threads)
+      [[ $# -ge 2 ]] || wrong "$1 needs a value"
+      printf -v "${1#--}" %s "$2"
+      shift ;;
+    -h|--help) usage; exit 0 ;;
+    *) wrong "unknown flag '$1'" ;;
+  esac
+  shift
+done
+
+binary=${ARKVALE:-$root/build/bin/arkvale}
+models_dir=${ARKVALE_MODELS:-$root/models}
+books=${BOOKS:-$root/../shared/books}
+longbench=${LONGBENCH:-$root/../shared/longbench}
+[[ -x $binary ]] || { echo "reproduce: $binary is missing: run 'make build' or set ARKVALE" >&2; exit 1; }
+
+declare -A files=([smollm2]=SmolLM2-135M-Instruct.Q4_1.gguf [gemma]=gemma-3-270m-q4_k_m.gguf)
+IFS=, read -ra names <<<"$models"
+[[ ${#names[@]} -gt 0 ]] || wrong "--models is empty"
+for name in "${names[@]}"; do
+  [[ -n ${files[$name]:-} ]] || wrong "--models '$name' is unknown: use smollm2 or gemma"
+  file=$models_dir/${files[$name]}
+  [[ -f $file ]] || { echo "reproduce: $file is missing: run scripts/get_models.sh $name" >&2; exit 1; }
+done
+
+texts=
+book=$books/frankenstein.txt
+if [[ -f $book ]]; then
+  texts=$book
+  [[ $preset != quick && -f $books/pride_and_prejudice.txt ]] && texts+=,$books/pride_and_prejudice.txt
+fi
+[[ -f $longbench/qasper.jsonl ]] || longbench=
+
+cells=(--policies arkvale,quest,streaming,h2o,tova,snapkv,pyramidkv --digests cuboid-mean,code2)
+all_digests=centroid,sphere-max,sphere-center,sphere-mean,cuboid-max,cuboid-center,cuboid-mean,code1,code2
+
+# Sets `args` to a task's arguments, or `missing` to what it lacks.
+arguments() {
+  args=() missing=
+  local study=(--text "$texts")
+  [[ $preset == quick ]] && study+=(--context 4096)
+  [[ $preset != quick && -n $longbench ]] && study=(--data "$longbench")
+  case $1 in
+    passkey) args=("${cells[@]}") ;;
+    longbench)
+      [[ -n $longbench ]] || missing="LongBench's records: set LONGBENCH"
+      args=("${cells[@]}" --data "$longbench")
+      [[ $preset == quick ]] && args+=(--sets qasper,2wikimqa --limit 2 --max-prompt 2500) ;;
+    ruler)
+      args=("${cells[@]}" --book "$book")
+      [[ $preset == quick ]] && args+=(--samples 2) ;;
+    fidelity) args=("${cells[@]}" --text "$texts" --copy) ;;
+    recall) args=(--digests "$all_digests" "${study[@]}") ;;
+    sparsity) args=("${study[@]}") ;;
+    dynamics)
+      args=("${study[@]}" --steps 250 --limit 1)
+      [[ ${study[0]} == --data ]] && args+=(--sets gov_report) ;;
+    recalls) args=(--simulate "${study[@]}") ;;
+  esac
+  case $1 in
+    passkey|longbench) ;;
+    ruler|fidelity) [[ -n $texts ]] || missing="books: set BOOKS" ;;
+    *) [[ -n $texts || ${study[0]} == --data ]] || missing="books: set BOOKS" ;;
+  esac
+  args+=(--preset "$preset")
+  [[ -z $threads ]] || args+=(--threads "$threads")
+}
+
+clock() { printf '%d:%02d min' $(($1 / 60)) $(($1 % 60)); }
+
+# Runs eval once into a folder, unless the same command is complete there.
+run_task() {
+  local model=$1 task=$2 folder=$out/$1/$2 started=$SECONDS code=0
+  local command=("$binary" eval "$task" -m "$models_dir/${files[$model]}" "${args[@]}" --out "$folder")
+  if [[ -f $folder/summary.json && "$(cat "$folder/command" 2>/dev/null)" == "${command[*]@Q}" ]]; then
+    echo "complete already"
+    return 0
+  fi
+  mkdir -p "$folder" && rm -f "$folder/summary.json" && echo "${command[*]@Q}" >"$folder/command" || return 1
+  "${command[@]}" >"$folder/output" || code=$?
+  [[ $code -eq 0 ]] && echo "done in $(clock $((SECONDS - started)))"
+  return $code
+}
+
+interrupted() {
+  echo "reproduce: interrupted after $(clock $SECONDS); the same command goes on" >&2
+  exit 130
+}
+trap interrupted INT
+
+tasks=(passkey recall sparsity dynamics recalls fidelity ruler longbench)
+failed=() skipped=() n=0
+for model in "${names[@]}"; do
+  drawn=()
+  for task in "${tasks[@]}"; do
+    n=$((n + 1))
+    echo "[$n/$((${#names[@]} * ${#tasks[@]}))] $(clock $SECONDS) $model $task ($preset)"
+    arguments "$task"
+    if [[ -n $missing ]]; then
+      echo "skipped, no $missing"
+      skipped+=("$model/$task")
+      continue
+    fi
+    run_task "$model" "$task"
+    code=$?
+    [[ $code -eq 130 ]] && interrupted
+    if [[ $code -ne 0 ]]; then
+      echo "reproduce: $model $task failed with exit code $code" >&2
+      failed+=("$model/$task")
+      continue
+    fi
+    drawn+=("$out/$model/$task")
+  done
+  if [[ ${#drawn[@]} -gt 0 ]]; then
+    python3 "$root/scripts/plot.py" -o "$out/$model/pictures" "${drawn[@]}" || failed+=("$model/pictures")
+  fi
+done
+
+echo "$preset: $(clock $SECONDS) in all, results in $out"
+[[ ${#skipped[@]} -eq 0 ]] || echo "skipped: ${skipped[*]}"
+[[ ${#failed[@]} -eq 0 ]] || { echo "reproduce: failed: ${failed[*]}" >&2; exit 1; }
