@@ -122,8 +122,9 @@ struct KvOptions {
   WindowExit window_exit = WindowExit::kRank;
   DigestType digest_type = DigestType::kF16;
   // N: a layer ranks all its pages at every N-th step, at the others only the best of the last ranking and the pages
-  // that left the window since (kv/select.h). 1 = all pages at every step; 0 = 1, and 2 in long contexts.
-  int32_t rank_every = 0;
+  // that left the window since (kv/select.h). More than 1 makes steps of long contexts cheaper, and a page that only
+  // this token needs may be found a step too late.
+  int32_t rank_every = 1;
   int32_t audit_every = 0;  // every N-th step also ranks the pages by their true scores (KvStats::audit); 0 = never
   // One entry per model layer, or empty: budgets and nominal top-k of single layers (a plan). 0 = the value above.
   std::vector<int64_t> layer_budget_tokens;

@@ -179,8 +179,8 @@ Status CheckRanges(const KvOptions& o, int32_t n_layers, int32_t kv_heads) {
   if (o.audit_every < 0) {
     return InvalidArgument("audit of every " + std::to_string(o.audit_every) + " steps < 0: use 0 for none");
   }
-  if (o.rank_every < 0 || o.rank_every > kMaxRankEvery) {
-    return InvalidArgument("rank-every " + std::to_string(o.rank_every) + ": use 0 for auto or a number from 1 to " +
+  if (o.rank_every < 1 || o.rank_every > kMaxRankEvery) {
+    return InvalidArgument("rank-every " + std::to_string(o.rank_every) + ": use a number from 1 to " +
                            std::to_string(kMaxRankEvery));
   }
   if (o.topk.kind == TopkRule::Kind::kPages && o.topk.pages < 1) {
@@ -298,11 +298,7 @@ Status SetKvOption(KvOptions& options, std::string_view name, std::string_view v
   if (name == "attend") return Lookup(kAttends, name, value, options.attend);
   if (name == "window-exit") return Lookup(kWindowExits, name, value, options.window_exit);
   if (name == "digest-type") return Lookup(kDigestTypes, name, value, options.digest_type);
-  if (name == "rank-every") {
-    if (value != "auto") return ParseCount(name, value, 1, kMaxRankEvery, options.rank_every);
-    options.rank_every = 0;
-    return OkStatus();
-  }
+  if (name == "rank-every") return ParseCount(name, value, 1, kMaxRankEvery, options.rank_every);
   if (name == "streaming-sinks") return ParseCount(name, value, 0, kMaxCount, options.streaming_sinks);
   if (name == "h2o-heavy") return ParseShare(name, value, options.h2o_heavy);
   if (name == "h2o-init") return Lookup(kH2oInits, name, value, options.h2o_init);

@@ -177,8 +177,6 @@ TEST(KvOptions, NamedOptions) {
     EXPECT_EQ(SetKvOption(o, "rank-every", bad).kind(), StatusKind::kInvalidArgument) << bad;
   }
   EXPECT_EQ(o.rank_every, 4);
-  EXPECT_TRUE(SetKvOption(o, "rank-every", "auto").ok());
-  EXPECT_EQ(o.rank_every, 0);
   EXPECT_TRUE(SetKvOption(o, "combine", "softmax-pinned").ok());
   EXPECT_EQ(o.combine, CombineKind::kSoftmaxPinned);
   EXPECT_NE(SetKvOption(o, "attend", "some").message().find("resident, selected, all"), std::string::npos);

@@ -43,8 +43,7 @@ Status LayerPages::PlanChoices(std::span<const PageChoice> choices, bool step) {
 
 // Every N-th step, and the first one after a prefill or fork. Layers take turns, so that steps cost alike.
 bool LayerPages::RanksAll(bool step) const {
-  const int32_t every = RankEvery(rank_every_, table_.n_pages());
-  return !step || shortlist_.pages.empty() || n_tokens_ % every == env_.layer % every;
+  return !step || shortlist_.pages.empty() || n_tokens_ % rank_every_ == env_.layer % rank_every_;
 }
 
 // The shortlist, and the candidates that were in the window when it was made.
@@ -67,7 +66,7 @@ Status LayerPages::PrepareChoice(const PageChoice& choice, bool step, ChoiceScra
   };
   const int32_t n_pages = table_.n_pages();
   const int64_t n = n_scored();
-  const bool rests = RankEvery(rank_every_, n_pages) > 1;
+  const bool rests = rank_every_ > 1;
   const int32_t shortlist = rests ? ShortlistSize(budget_, n_pages) : 0;
   GrowCapacity(c.pages, rests ? n_groups() * n : 0);
   c.pages.clear();

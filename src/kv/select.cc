@@ -123,12 +123,6 @@ void SelectPages(const PageRanking& ranking, int32_t begin, int32_t end, int32_t
   for (int32_t& page : selected) page += begin;
 }
 
-int32_t RankEvery(int32_t rank_every, int32_t n_pages) {
-  constexpr int32_t kManyPages = 512;
-  if (rank_every > 0) return rank_every;
-  return n_pages > kManyPages ? 2 : 1;
-}
-
 int32_t ShortlistSize(const PageBudget& budget, int32_t n_pages) {
   constexpr int32_t kTimesChosen = 2;
   const int32_t candidates = std::max(0, budget.n_candidates(n_pages));

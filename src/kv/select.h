@@ -70,10 +70,6 @@ struct PageRanking {
 void SelectPages(const PageRanking& ranking, int32_t begin, int32_t end, int32_t k, std::vector<int32_t>& selected,
                  TopKScratch* scratch = nullptr);
 
-// KvOptions::rank_every with 0 resolved for a sequence of n_pages: estimates are a small part of a step up to 512
-// pages.
-int32_t RankEvery(int32_t rank_every, int32_t n_pages);
-
 // rank-every > 1: how many of a ranking's best candidates are scored again at the steps that do not rank all of them.
 // Twice as many as a step may choose: single pages are far dearer to score than neighbours, so that a longer list would
 // save little. As many as there are candidates means that nothing is saved.

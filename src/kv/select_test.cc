@@ -91,13 +91,6 @@ TEST(SoftmaxPinned, WithoutPinnedTokensItIsTheSoftmax) {
   for (int i = 0; i < 3; ++i) EXPECT_NEAR(out[i] / out[1], mean[i] / mean[1], 1e-6);
 }
 
-TEST(RankEvery, AutoRestsInLongContexts) {
-  EXPECT_EQ(RankEvery(0, 512), 1);
-  EXPECT_EQ(RankEvery(0, 513), 2);
-  EXPECT_EQ(RankEvery(1, 513), 1);
-  EXPECT_EQ(RankEvery(8, 10), 8);
-}
-
 TEST(Shortlist, TwiceWhatAStepChooses) {
   const PageBudget b{.pages = 12, .topk = 3, .sinks = 2, .window = 2};
   EXPECT_EQ(ShortlistSize(b, 4 + 400), 16);
