@@ -22,7 +22,8 @@ std::vector<RecordsById> SortByCell(const RunInfo& run, const std::vector<KvOpti
 Json MeanOf(const RecordsById& records, const char* field) {
   std::vector<double> values;
   for (const auto& [id, record] : records) {
-    if ((*record)[field].is_number()) values.push_back((*record)[field].get<double>());
+    const auto found = record->find(field);
+    if (found != record->end() && found->is_number()) values.push_back(found->get<double>());
   }
   return values.empty() ? Json(nullptr) : Json(Mean(values));
 }
