@@ -74,8 +74,7 @@ PageBudget MakePageBudget(const KvOptions& o, int32_t layer, bool reads_in_place
     b.topk = b.places();
     return b;
   }
-  const int64_t nominal =
-      rule.kind == TopkRule::Kind::kPages ? rule.pages : std::min<int64_t>(kTopkCapTokens, c / 2) / o.page_tokens;
+  const int64_t nominal = rule.kind == TopkRule::Kind::kPages ? rule.pages : PaperTopk(c, o.page_tokens);
   b.topk = static_cast<int32_t>(std::clamp<int64_t>(nominal - b.sinks - (b.window - 1), 1, b.places()));
   return b;
 }

@@ -12,6 +12,10 @@ namespace arkvale {
 
 // Paper's cap C of recalled tokens a step (40 pages of 32).
 inline constexpr int64_t kTopkCapTokens = 1280;
+// The paper's k_nom = floor(min(C, c/2) / p), sinks and the filled window pages included.
+constexpr int64_t PaperTopk(int64_t budget_tokens, int32_t page_tokens) {
+  return (budget_tokens / 2 < kTopkCapTokens ? budget_tokens / 2 : kTopkCapTokens) / page_tokens;
+}
 // Quest reads at least so many pages, the last one included.
 inline constexpr int32_t kQuestLeastPages = 3;
 

@@ -124,14 +124,14 @@ void ScoreRun(const DigestScoreArgs& args, const DigestScoreItem& item, int64_t 
 
 // What a task holds per thread: the split queries, rounded for q8, packed [n_queries, padded length] for other types.
 struct ScoreScratch {
-  ScoreScratch(const DigestScoreArgs& args, Workspace& workspace, int thread)
+  ScoreScratch(const DigestScoreArgs& args, bool gathers, Workspace& workspace, int thread)
       : n_queries(args.sum_heads ? 1 : args.n_q_heads), cut(DigestLength(args.kind, args.head_dim)) {
     const bool is_q8 = args.type == DigestType::kQ8;
     const int64_t packed_floats = is_q8 ? 0 : n_queries * cut.padded();
     const int64_t floats = (packed_floats + cut.length + kFloatsPerLine - 1) / kFloatsPerLine * kFloatsPerLine;
     const int64_t q8_bytes = is_q8 ? Q8Queries::ScratchBytes(args.head_dim, n_queries) : 0;
     const int64_t code_bytes = IsCode(args.kind) ? CodeQuery::ScratchBytes(args.head_dim, n_queries) : 0;
-    const int64_t gathered_bytes = GatheredPages::Bytes(args);
+    const int64_t gathered_bytes = gathers ? GatheredPages::Bytes(args) : 0;
     gathered = static_cast<std::byte*>(
         workspace.PerThread(thread, gathered_bytes + floats * sizeof(float) + q8_bytes + code_bytes));
     packed = reinterpret_cast<float*>(gathered + gathered_bytes);
@@ -162,7 +162,7 @@ void ForEachQuery(const DigestScoreArgs& args, const DigestScoreItem& item, cons
 // Scores entries [first, first + n) of the pages that an item wants, n <= MaxPagesPerTask.
 void RunDigestScore(const DigestScoreArgs& args, const DigestScoreItem& item, int64_t first, int64_t n,
                     Workspace& workspace, int thread) {
-  const ScoreScratch s(args, workspace, thread);
+  const ScoreScratch s(args, /*gathers=*/!item.pages.empty(), workspace, thread);
   Q8Queries q8(args.kind, args.head_dim, s.n_queries, s.q8);
   ForEachQuery(args, item, s, [&](int query, const float* split) {
     if (args.type == DigestType::kQ8) {

@@ -152,6 +152,12 @@ Status Cli::Check() const {
   return OkStatus();
 }
 
+int Cli::Run(int argc, char** argv, const std::function<Status()>& command) {
+  if (const auto exit_code = Parse(argc, argv)) return *exit_code;
+  const Status status = command();
+  return status.ok() ? kExitDone : Fail(status);
+}
+
 int Cli::Fail(const Status& status) const {
   if (status.kind() != StatusKind::kCancelled && !Stdout().closed()) {
     std::fprintf(stderr, "%s: %s\n", command_.c_str(), status.message().c_str());

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -36,6 +37,9 @@ class Cli {
   // Parses what follows the command's name. An exit code means that the program ends: 0 after --help, 2 after a usage
   // error, which has been printed.
   std::optional<int> Parse(int argc, char** argv);
+
+  // Parse, then the command, whose failure is told by Fail: the exit code.
+  int Run(int argc, char** argv, const std::function<Status()>& command);
 
   // Prints "arkvale COMMAND: message" on stderr and returns the status' exit code. Silent for Cancelled.
   int Fail(const Status& status) const;

@@ -98,10 +98,9 @@ class DynamicsStudy : public QualityStudy {
  public:
   explicit DynamicsStudy(StudyInput input) : in_(std::move(input)) {
     // The top-k and the budget that are asked of; by default those of the paper's rule at the first cell's budget.
-    KvOptions options = in_.cells.front();
-    options.topk.kind = TopkRule::Kind::kPaper;
+    const KvOptions& options = in_.cells.front();
     budget_pages_ = static_cast<int32_t>(options.budget_tokens / options.page_tokens);
-    topk_ = static_cast<int32_t>(std::min(kTopkCapTokens, options.budget_tokens / 2) / options.page_tokens);
+    topk_ = static_cast<int32_t>(PaperTopk(options.budget_tokens, options.page_tokens));
     if (!in_.options.capacities.empty()) budget_pages_ = static_cast<int32_t>(in_.options.capacities.front());
     if (!in_.options.topks.empty()) topk_ = static_cast<int32_t>(in_.options.topks.front());
     topk_ = std::max(topk_, 1);

@@ -23,7 +23,9 @@ Json MeanOf(const RecordsById& records, const char* field) {
   std::vector<double> values;
   for (const auto& [id, record] : records) {
     const auto found = record->find(field);
-    if (found != record->end() && found->is_number()) values.push_back(found->get<double>());
+    if (found == record->end()) continue;
+    if (found->is_number()) values.push_back(found->get<double>());
+    if (found->is_boolean()) values.push_back(found->get<bool>() ? 1 : 0);
   }
   return values.empty() ? Json(nullptr) : Json(Mean(values));
 }

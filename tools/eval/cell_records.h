@@ -18,7 +18,7 @@ using RecordsById = std::map<std::string, const Json*>;  // by `record_id`
 std::vector<RecordsById> SortByCell(const RunInfo& run, const std::vector<KvOptions>& cells,
                                     const std::vector<const Json*>& records);
 
-// Mean of a field over the records where it is there and a number; null where it is in none.
+// Mean of a field over the records where it is a number, or a boolean (as 0 and 1); null where it is neither in any.
 Json MeanOf(const RecordsById& records, const char* field);
 
 // {schema, task, model, model_sha256_prefix, cells, machine}

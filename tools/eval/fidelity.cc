@@ -8,7 +8,6 @@
 
 #include "engine/runtime.h"
 #include "engine/session.h"
-#include "tools/common/exit_code.h"
 #include "tools/common/interrupt.h"
 #include "tools/common/progress.h"
 #include "tools/common/text_input.h"
@@ -257,9 +256,7 @@ int RunFidelity(int argc, char** argv) {
           "Feeds the true text step by step under dense attention and every cell, and compares the predictions.");
   Flags flags;
   AddFlags(cli, flags);
-  if (const auto exit_code = cli.Parse(argc, argv)) return *exit_code;
-  const Status status = Run(flags);
-  return status.ok() ? kExitDone : cli.Fail(status);
+  return cli.Run(argc, argv, [&] { return Run(flags); });
 }
 
 }  // namespace arkvale::tools

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "engine/runtime.h"
-#include "tools/common/exit_code.h"
 #include "tools/eval/eval_flags.h"
 #include "tools/eval/lockstep.h"
 #include "tools/eval/longbench_prompt.h"
@@ -86,15 +85,6 @@ Result<std::vector<SetRecords>> ReadSets(const Flags& flags, Preset preset) {
     sets.push_back({.set = set, .records = std::move(records)});
   }
   return sets;
-}
-
-Result<bool> ResolveChat(const std::string& chat, const Tokenizer& tokenizer) {
-  const bool has_template = !tokenizer.chat_template().empty();
-  if (chat == "auto") return has_template;
-  if (chat == "off") return false;
-  if (chat != "on") return InvalidArgument("--chat '" + chat + "' is unknown: use auto, on or off");
-  if (!has_template) return InvalidArgument("--chat on: the model has no chat template: use auto or off");
-  return true;
 }
 
 Result<int64_t> ResolveMaxPrompt(const Flags& flags, Preset preset, int64_t ctx_tokens,
@@ -196,9 +186,7 @@ int RunLongBench(int argc, char** argv) {
   Cli cli("eval longbench", "Asks the questions of LongBench's English sets: full attention first, then every cell.");
   Flags flags;
   AddFlags(cli, flags);
-  if (const auto exit_code = cli.Parse(argc, argv)) return *exit_code;
-  const Status status = Run(flags);
-  return status.ok() ? kExitDone : cli.Fail(status);
+  return cli.Run(argc, argv, [&] { return Run(flags); });
 }
 
 }  // namespace arkvale::tools

@@ -57,6 +57,15 @@ int64_t DefaultMaxPrompt(int64_t ctx_tokens) {
   }
 }
 
+Result<bool> ResolveChat(const std::string& chat, const Tokenizer& tokenizer) {
+  const bool has_template = !tokenizer.chat_template().empty();
+  if (chat == "auto") return has_template;
+  if (chat == "off") return false;
+  if (chat != "on") return InvalidArgument("--chat '" + chat + "' is unknown: use auto, on or off");
+  if (!has_template) return InvalidArgument("--chat on: the model has no chat template: use auto or off");
+  return true;
+}
+
 Halves CutMiddle(std::span<const int32_t> ids, int64_t max_tokens) {
   if (static_cast<int64_t>(ids.size()) <= max_tokens) return {.first = ids, .last = {}};
   const auto half = static_cast<size_t>(max_tokens / 2);

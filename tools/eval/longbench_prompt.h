@@ -16,6 +16,10 @@ namespace arkvale::tools {
 // The benchmark's longest prompt for a model of this many tokens.
 int64_t DefaultMaxPrompt(int64_t ctx_tokens);
 
+// --chat: whether prompts are wrapped in the model's chat template. InvalidArgument for a word that is none of auto, on
+// and off, and for on where the model has no template.
+Result<bool> ResolveChat(const std::string& chat, const Tokenizer& tokenizer);
+
 // The first and the last max_tokens / 2 of `ids`; all in `first` where there are no more than max_tokens.
 struct Halves {
   std::span<const int32_t> first, last;

@@ -43,14 +43,6 @@ Json Buckets(const std::vector<std::vector<double>>& scores) {
   return buckets;
 }
 
-Json ShareOf(const RecordsById& records, const char* field) {
-  std::vector<double> values;
-  for (const auto& [id, record] : records) {
-    if ((*record)[field].is_boolean()) values.push_back((*record)[field].get<bool>() ? 1 : 0);
-  }
-  return values.empty() ? Json(nullptr) : Json(Mean(values));
-}
-
 // `ids`: the set's records in the order of its file, which the bootstrap goes by.
 Json CellRow(Json row, const std::vector<std::string>& ids, const RecordsById& records, const RecordsById& dense) {
   std::vector<double> scores, dense_scores;
@@ -66,7 +58,7 @@ Json CellRow(Json row, const std::vector<std::string>& ids, const RecordsById& r
   }
   row.update(PairedScores(scores, dense_scores));
   row.update({{"agree", MeanOf(records, "agree")},
-              {"same_answer", ShareOf(records, "same_answer")},
+              {"same_answer", MeanOf(records, "same_answer")},
               {"buckets", Buckets(buckets)}});
   for (const char* field :
        {"same_prefix_tokens", "kv_hot_bytes", "kv_total_bytes", "digest_bytes", "hot_tokens_per_layer_mean",

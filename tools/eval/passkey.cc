@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "engine/runtime.h"
-#include "tools/common/exit_code.h"
 #include "tools/eval/eval_flags.h"
 #include "tools/eval/lockstep.h"
 #include "tools/eval/passkey_report.h"
@@ -159,9 +158,7 @@ int RunPasskey(int argc, char** argv) {
   Cli cli("eval passkey", "Hides a number in filler text and asks for it: dense attention first, then every cell.");
   Flags flags;
   AddFlags(cli, flags);
-  if (const auto exit_code = cli.Parse(argc, argv)) return *exit_code;
-  const Status status = Run(flags);
-  return status.ok() ? kExitDone : cli.Fail(status);
+  return cli.Run(argc, argv, [&] { return Run(flags); });
 }
 
 }  // namespace arkvale::tools

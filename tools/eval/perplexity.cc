@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "engine/runtime.h"
-#include "tools/common/exit_code.h"
 #include "tools/common/interrupt.h"
 #include "tools/common/sha256.h"
 #include "tools/common/text_input.h"
@@ -150,9 +149,7 @@ int RunPerplexity(int argc, char** argv) {
   Cli cli("eval perplexity", "Feeds true texts step by step: perplexity under full attention first, then every cell.");
   Flags flags;
   AddFlags(cli, flags);
-  if (const auto exit_code = cli.Parse(argc, argv)) return *exit_code;
-  const Status status = Run(flags);
-  return status.ok() ? kExitDone : cli.Fail(status);
+  return cli.Run(argc, argv, [&] { return Run(flags); });
 }
 
 }  // namespace arkvale::tools

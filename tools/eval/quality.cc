@@ -9,11 +9,11 @@
 #include <utility>
 #include <vector>
 
-#include "tools/common/exit_code.h"
 #include "tools/common/interrupt.h"
 #include "tools/common/progress.h"
 #include "tools/eval/eval_flags.h"
 #include "tools/eval/lockstep.h"
+#include "tools/eval/longbench_prompt.h"
 #include "tools/eval/tasks.h"
 
 namespace arkvale::tools {
@@ -197,12 +197,9 @@ Status ReadInputs(const Flags& flags, Preset preset, const Runtime& runtime, Pla
       for (QualityInput& input : inputs) plan.inputs.push_back(std::move(input));
     }
   } else {
-    if (flags.chat != "auto" && flags.chat != "on" && flags.chat != "off") {
-      return InvalidArgument("--chat '" + flags.chat + "': use auto, on or off");
-    }
     LongBenchSource source{.dir = flags.data, .sets = {}, .n_records = n_records, .max_prompt = flags.max_prompt};
     if (!flags.sets.empty()) source.sets = SplitCommas(flags.sets);
-    source.chat = flags.chat == "on" || (flags.chat == "auto" && !runtime.tokenizer().chat_template().empty());
+    ARKVALE_ASSIGN_OR_RETURN(source.chat, ResolveChat(flags.chat, runtime.tokenizer()));
     ARKVALE_ASSIGN_OR_RETURN(plan.inputs, ReadLongBenchInputs(runtime, source));
   }
   for (const QualityInput& input : plan.inputs) {
@@ -276,9 +273,7 @@ int RunQuality(const TaskKind& task, int argc, char** argv) {
   Cli cli("eval " + std::string(task.name), task.description);
   Flags flags;
   AddFlags(cli, task, flags);
-  if (const auto exit_code = cli.Parse(argc, argv)) return *exit_code;
-  const Status status = Run(task, flags);
-  return status.ok() ? kExitDone : cli.Fail(status);
+  return cli.Run(argc, argv, [&] { return Run(task, flags); });
 }
 
 }  // namespace

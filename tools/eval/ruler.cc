@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "engine/runtime.h"
-#include "tools/common/exit_code.h"
 #include "tools/common/sha256.h"
 #include "tools/common/text_input.h"
 #include "tools/eval/eval_flags.h"
@@ -228,9 +227,7 @@ int RunRuler(int argc, char** argv) {
           "then every cell.");
   Flags flags;
   AddFlags(cli, flags);
-  if (const auto exit_code = cli.Parse(argc, argv)) return *exit_code;
-  const Status status = Run(flags);
-  return status.ok() ? kExitDone : cli.Fail(status);
+  return cli.Run(argc, argv, [&] { return Run(flags); });
 }
 
 }  // namespace arkvale::tools
