@@ -3,12 +3,13 @@
 
   plot.py [-o DIR] [--format svg,png] FOLDER ...    FOLDER holds summary.json and records.jsonl
 
-Each folder gives one or two pictures named after its task, in -o or else in the folder itself:
+Each folder gives pictures named after its task, in -o or else in the folder itself:
   passkey        share found over the budget; passkey_depth: depth x length for every policy and budget
   longbench      score over the budget for every set
   ruler          score over the length; ruler_tasks: task x length for every policy and budget
-  fidelity       mean and p99 KL over the budget, with the floor; the KL where text is copied
-  recall         recall@k, a line per digest; dashed: the ArkVale paper's
+  fidelity       mean and p99 KL over the budget, with the floor; the KL where text is copied;
+                 fidelity_steps: the mean KL from step to step, for every budget
+  recall         recall@k, a line per digest, dashed: the ArkVale paper's; recall_layers: recall@8 of every layer
   sparsity       pages that hold 90 % and 99 % of the attention, per layer
   dynamics       the rank of single pages from step to step
   recalls        pages recalled a step, top-k x capacity
@@ -22,25 +23,9 @@ import math
 import pathlib
 import sys
 
-try:
-    import matplotlib
-except ModuleNotFoundError:
-    sys.exit("plot: matplotlib is missing: apt-get install python3-matplotlib, or pip install matplotlib")
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
-
-from plot_bench import GRID, INK, depth_text  # noqa: E402
-
-# Okabe and Ito's colours, which colour-blind readers tell apart; a policy has the same one in every figure.
-BLACK, BLUE, SKY, GREY, ORANGE, PINK, GREEN, RED, BROWN = (
-    "#000000", "#0072b2", "#56b4e9", "#999999", "#e69f00", "#cc79a7", "#009e73", "#d55e00", "#7f5539")
-POLICY_COLOURS = {"full": BLACK, "arkvale": BLUE, "quest": SKY, "streaming": GREY, "h2o": ORANGE, "tova": PINK,
-                  "snapkv": GREEN, "pyramidkv": RED}
-DIGEST_COLOURS = {"centroid": GREY, "sphere-max": PINK, "sphere-center": ORANGE, "sphere-mean": BROWN,
-                  "cuboid-max": SKY, "cuboid-center": GREEN, "cuboid-mean": BLUE, "code1": RED, "code2": BLACK}
-DIGEST_LINES = {"cuboid-mean": "-", "code1": ":", "code2": "--"}
-MARKERS = "osv^D<>pXh*P"
-HEAT = "cividis"
+from plot_charts import (
+    BLACK, BLUE, BROWN, DIGEST_COLOURS, GREEN, GREY, GRID, INK, MARKERS, ORANGE, PINK, RED, SKY, by_label_and_budget,
+    depth_text, draw_over_budget, group, heat, heat_grid, label, legend, line_style, panels, plt)
 
 # ArkVale paper, Figure 7, read from the drawing: LongChat-7B, LongBench, pages of 32, one ranking per layer.
 PAPER_KS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 40)
@@ -89,117 +74,6 @@ def read_records(folder):
     lines = path.read_text(encoding="utf-8").split("\n")
     rows = [read_json(line, f"{path}:{n}").get("record") for n, line in enumerate(lines[:-1], 1) if line]
     return [row for row in rows if row and row.get("error") is None]
-
-
-def label(cell):
-    """A line's name: what tells cells apart beside their budget. Only arkvale's digest matters."""
-    parts = [cell["policy"]]
-    if cell["policy"] == "arkvale" and cell.get("digest"):
-        parts.append(cell["digest"])
-    if cell["policy"] != "full" and cell.get("page_tokens") not in (None, 32):
-        parts.append(f'p {cell["page_tokens"]}')
-    return " ".join(parts)
-
-
-def line_style(name, index):
-    policy, *rest = name.split()
-    return {"color": POLICY_COLOURS.get(policy, BROWN), "marker": MARKERS[index % len(MARKERS)], "markersize": 4,
-            "linewidth": 1.6, "linestyle": DIGEST_LINES.get(rest[0] if rest else "", "-")}
-
-
-def group(cells, *keys):
-    """{(value of each key): cells} in the order of their first cell."""
-    groups = collections.OrderedDict()
-    for cell in cells:
-        groups.setdefault(tuple(key(cell) if callable(key) else cell[key] for key in keys), []).append(cell)
-    return groups
-
-
-def lines_over_budget(cells, value):
-    """{label: [(budget, value)]} of the cells that have a budget; one point a budget."""
-    lines = collections.OrderedDict()
-    for cell in cells:
-        if cell["budget_tokens"] is not None and cell.get(value) is not None:
-            lines.setdefault(label(cell), {})[cell["budget_tokens"]] = cell[value]
-    return {name: sorted(points.items()) for name, points in lines.items()}
-
-
-def budget_axis(axes, budgets):
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(budgets, [depth_text(b) for b in budgets])
-    axes.minorticks_off()
-    axes.set_xlabel("budget, tokens per layer")
-    axes.grid(color=GRID, linewidth=0.6)
-    axes.set_axisbelow(True)
-
-
-def draw_over_budget(axes, cells, value, dense=None, scale=1.0):
-    """One line per policy, and full attention as a flat one."""
-    lines = lines_over_budget(cells, value)
-    for i, (name, points) in enumerate(lines.items()):
-        axes.plot([x for x, _ in points], [y * scale for _, y in points], label=name, **line_style(name, i))
-    if dense is not None:
-        axes.axhline(dense * scale, color=BLACK, linewidth=1, label="full")
-    budget_axis(axes, sorted({x for points in lines.values() for x, _ in points}))
-
-
-def panels(n, width=4.2, height=3.4, columns=4):
-    columns = min(n, columns)
-    rows = math.ceil(n / columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False,
-                                layout="constrained")
-    for axes in grid.flat[n:]:
-        axes.set_visible(False)
-    return figure, list(grid.flat[:n])
-
-
-def legend(figure, axes):
-    """Every name once, beside the panels."""
-    named = {}
-    for one in axes:
-        named.update({name: line for line, name in zip(*one.get_legend_handles_labels())})
-    figure.legend(named.values(), named.keys(), loc="outside right center", fontsize=8, frameon=False)
-
-
-def heat(axes, rows, columns, values, text=None, **limits):
-    """A heat map with its numbers; a missing value stays white."""
-    grid = [[values.get((r, c), math.nan) for c in columns] for r in rows]
-    image = axes.imshow(grid, cmap=HEAT, aspect="auto", **limits)
-    axes.set_xticks(range(len(columns)), columns)
-    axes.set_yticks(range(len(rows)), rows)
-    for i, row in enumerate(grid):
-        for j, value in enumerate(row):
-            if text and not math.isnan(value):
-                bright = image.norm(value) > 0.6
-                axes.text(j, i, text(value), ha="center", va="center", fontsize=7, color=INK if bright else "#ffffff")
-    return image
-
-
-def heat_grid(cells_of, rows_of, columns_of, values_of, text=None, limits=(0, 1), unit=""):
-    """A heat map for each {label: {budget: cells}}: a column a policy, a row a budget. Full attention has one."""
-    budgets = sorted({b for by_budget in cells_of.values() for b in by_budget if b is not None}) or [None]
-    figure, grid = plt.subplots(len(budgets), len(cells_of), squeeze=False, layout="constrained", sharey=True,
-                                figsize=(1.9 * len(cells_of) + 1.4, 2.4 * len(budgets) + 0.6))
-    image = None
-    for column, (name, by_budget) in enumerate(cells_of.items()):
-        for row, budget in enumerate(budgets):
-            axes = grid[row][column]
-            cells = by_budget.get(budget, by_budget.get(None) if row == 0 else None)
-            if not cells:
-                axes.axis("off")
-                continue
-            image = heat(axes, rows_of, columns_of, values_of(cells), text, vmin=limits[0], vmax=limits[1])
-            axes.set_title(name if None in by_budget else f"{name}\nbudget {budget}", fontsize=8)
-            axes.tick_params(labelsize=7)
-    figure.colorbar(image, ax=grid, shrink=0.7, label=unit)
-    return figure
-
-
-def by_label_and_budget(cells):
-    result = collections.OrderedDict()
-    for cell in cells:
-        result.setdefault(label(cell), {}).setdefault(cell["budget_tokens"], []).append(cell)
-    return result
 
 
 def draw_passkey(summary, records):
@@ -258,7 +132,38 @@ def draw_longbench(summary, _):
     return {"longbench": figure}
 
 
-def draw_fidelity(summary, _):
+def mean_by_block(rows, block):
+    """[(middle step, mean KL)] of every `block` steps over all windows."""
+    sums = collections.defaultdict(list)
+    for row in rows:
+        for step, kl in enumerate(row["steps"]["kl"]):
+            sums[step // block].append(kl)
+    return [((b + 0.5) * block, sum(values) / len(values)) for b, values in sorted(sums.items())]
+
+
+def draw_steps(records):
+    """The mean KL over the steps: prose and copied text in columns, a row per context length and budget."""
+    shown = [r for r in records if r["policy"] != "full"]
+    by_row = group(shown, "tokens_context", "budget_tokens")
+    kinds = [copied for copied in (False, True) if any((r["copy_start"] is not None) == copied for r in shown)]
+    figure, axes = panels(len(by_row) * len(kinds), columns=len(kinds))
+    at = iter(axes)
+    for (context, budget), rows in by_row.items():
+        for copied in kinds:
+            one = next(at)
+            here = [r for r in rows if (r["copy_start"] is not None) == copied]
+            for i, ((name,), of_line) in enumerate(group(here, label).items()):
+                points = [(x, y) for x, y in mean_by_block(of_line, 16) if y > 0]
+                one.plot([x for x, _ in points], [y for _, y in points], label=name, **line_style(name, i))
+            one.set_yscale("log")
+            one.grid(color=GRID, linewidth=0.6)
+            one.set(title=f"{'copied text' if copied else 'prose'}, {context} tokens, budget {budget}",
+                    xlabel="step (means of 16)", ylabel="KL, nats")
+    legend(figure, axes)
+    return figure
+
+
+def draw_fidelity(summary, records):
     by_context = group(summary["cells"], "context_tokens")
     kinds = [("kl_mean", "kl_floor", "mean KL, prose"), ("kl_p99", "kl_floor", "99th percentile, prose"),
              ("kl_copy", "kl_copy_floor", "mean KL, copied text")]
@@ -274,7 +179,27 @@ def draw_fidelity(summary, _):
                 one.axhline(max(floors), color=BLACK, linewidth=1, linestyle=(0, (1, 3)), label="floor")
             one.set(title=f"{title}, {context} tokens", ylabel="nats")
     legend(figure, axes)
-    return {"fidelity": figure}
+    figures = {"fidelity": figure}
+    if any(r["policy"] != "full" for r in records):
+        figures["fidelity_steps"] = draw_steps(records)
+    return figures
+
+
+def draw_recall_layers(summary):
+    """recall@8 of every layer, a bar per digest; one panel for each page set and group."""
+    shown = group(summary["cells"], "page_set", "kv_group")
+    figure, axes = panels(len(shown), width=9, height=2.8, columns=1)
+    for one, ((page_set, kv_group), cells) in zip(axes, shown.items()):
+        width = 0.85 / len(cells)
+        for i, cell in enumerate(cells):
+            values = [layer["recall_at"].get("8") or math.nan for layer in cell["layers"]]
+            one.bar([x + (i - (len(cells) - 1) / 2) * width for x in range(len(values))], values, width,
+                    color=DIGEST_COLOURS.get(cell["digest"], BROWN), label=cell["digest"])
+        one.set_xticks(range(len(cells[0]["layers"])), [layer["layer"] for layer in cells[0]["layers"]], fontsize=7)
+        heads = "1 head" if kv_group == 1 else f"{kv_group} heads"
+        one.set(title=f"pages: {page_set}; a ranking: {heads}", xlabel="layer", ylabel="recall@8", ylim=(0, 1.02))
+    legend(figure, axes)
+    return figure
 
 
 def draw_recall(summary, _):
@@ -294,7 +219,7 @@ def draw_recall(summary, _):
         heads = "1 head" if kv_group == 1 else f"{kv_group} heads"
         one.set(title=f"pages: {page_set}; a ranking: {heads}", xlabel="k, pages", ylabel="recall@k", ylim=(0, 1.02))
     legend(figure, axes)
-    return {"recall": figure}
+    return {"recall": figure, "recall_layers": draw_recall_layers(summary)}
 
 
 def draw_sparsity(summary, _):

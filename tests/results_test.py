@@ -15,7 +15,7 @@ import time
 import unittest
 import xml.etree.ElementTree
 
-SOURCE = pathlib.Path(sys.argv[1])
+SOURCE = pathlib.Path(sys.argv[1]).resolve()
 PLOT = SOURCE / "scripts/plot.py"
 REPRODUCE = SOURCE / "scripts/reproduce.sh"
 TASKS = ["passkey", "recall", "sparsity", "dynamics", "recalls", "fidelity", "ruler", "longbench"]
@@ -54,10 +54,13 @@ def example(task):
         return [c for name in ("qasper", "triviaqa") for c in cells(set=name, score=40.0)], []
     if task == "fidelity":
         rows = cells(context_tokens=2048, kl_mean=0.5, kl_p99=2.0, kl_copy=1.0, kl_floor=1e-7, kl_copy_floor=2e-7)
-        return [rows[0] | {"kl_mean": 0.0, "kl_p99": 0.0, "kl_copy": 0.0}, *rows[1:]], []
+        steps = [c | {"tokens_context": 2048, "copy_start": start, "steps": {"kl": [0.5, 0.25, 0.0]}} for c in cells()
+                 for start in (None, 512)]
+        return [rows[0] | {"kl_mean": 0.0, "kl_p99": 0.0, "kl_copy": 0.0}, *rows[1:]], steps
     if task == "recall":
         return [cell("arkvale", 1024, digest, page_set=pages, kv_group=1, recall_at={"1": 0.5, "2": 0.75, "3": None},
-                     chance={"1": 0.1, "2": 0.2, "3": None})
+                     chance={"1": 0.1, "2": 0.2, "3": None},
+                     layers=[{"layer": 17, "recall_at": {"8": 0.5}}, {"layer": 23, "recall_at": {"8": None}}])
                 for digest in ("cuboid-mean", "code2") for pages in ("all", "candidates")], []
     if task == "sparsity":
         return layer_rows(pages_mean=20.0, n90_pages=3.0, n99_pages=9.0), []
@@ -102,7 +105,7 @@ class Plot(Folders):
         for out in ("one", "two"):
             result = plot("-o", self.dir / out, *folders)
             self.assertEqual((result.returncode, result.stderr), (0, ""))
-        names = {*TASKS, "passkey_depth", "ruler_tasks"}
+        names = {*TASKS, "passkey_depth", "ruler_tasks", "fidelity_steps", "recall_layers"}
         written = sorted(path.name for path in (self.dir / "one").iterdir())
         self.assertEqual(written, sorted(f"{name}.{kind}" for name in names for kind in ("svg", "png")))
         for name in written:
@@ -116,6 +119,8 @@ class Plot(Folders):
                             "passkey_depth": {"50%", "full"}, "ruler": {"budget 256", "2k"},
                             "ruler_tasks": {"vt", "cwe", "90", "45"}, "longbench": {"qasper", "triviaqa"},
                             "fidelity": {"floor", "mean KL, copied text, 2048 tokens"},
+                            "fidelity_steps": {"copied text, 2048 tokens, budget 256", "streaming"},
+                            "recall_layers": {"17", "23", "pages: all; a ranking: 1 head"},
                             "recall": {"code2", "chance", "pages: candidates; a ranking: 1 head"},
                             "sparsity": {"90 %", "99 %"}, "dynamics": {"page 7", "book/1, layer 16"},
                             "recalls": {"4.0", "12.0", "8.0"}}.items():
