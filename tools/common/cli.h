@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "arkvale/status.h"
@@ -50,6 +51,26 @@ class Cli {
   std::string command_;
   CLI::App app_;
   std::vector<CLI::Option*> required_;
+};
+
+// Flags under one heading of --help.
+class FlagGroup {
+ public:
+  // `cli` outlives it.
+  FlagGroup(Cli& cli, std::string name) : app_(cli.app()), name_(std::move(name)) {}
+
+  // `type` and `shown`: what --help says of the value and of its default.
+  template <typename T>
+  CLI::Option* Add(const char* flag, T& value, const char* type, const std::string& text, const char* shown) const {
+    return app_.add_option(flag, value, text)->type_name(type)->default_str(shown)->group(name_);
+  }
+  CLI::Option* AddSwitch(const char* flag, bool& value, const char* text) const {
+    return app_.add_flag(flag, value, text)->group(name_);
+  }
+
+ private:
+  CLI::App& app_;
+  std::string name_;
 };
 
 }  // namespace arkvale::tools

@@ -4,14 +4,9 @@
 
 namespace arkvale::tools {
 
-Result<Answer> AskQuestion(const Tokenizer& tokenizer, Session& session, std::span<const int32_t> question,
-                           int32_t max_new, const std::atomic<bool>& cancel, int32_t end_id) {
-  if (question.empty()) return InvalidArgument("a question of 0 tokens");
+Result<Answer> DecodeAnswer(const Tokenizer& tokenizer, Session& session, int32_t max_new,
+                            const std::atomic<bool>& cancel, int32_t end_id) {
   ARKVALE_ASSIGN_OR_RETURN(const auto greedy, Sampler::Create({}));
-  for (size_t i = 0; i < question.size(); ++i) {
-    if (cancel) return Cancelled("interrupted");
-    ARKVALE_RETURN_IF_ERROR(session.Step(question[i], i + 1 == question.size()));
-  }
   Answer answer;
   for (;;) {
     if (cancel) return Cancelled("interrupted");
@@ -27,6 +22,16 @@ Result<Answer> AskQuestion(const Tokenizer& tokenizer, Session& session, std::sp
   }
   answer.text = tokenizer.Decode(answer.ids, false);
   return answer;
+}
+
+Result<Answer> AskQuestion(const Tokenizer& tokenizer, Session& session, std::span<const int32_t> question,
+                           int32_t max_new, const std::atomic<bool>& cancel, int32_t end_id) {
+  if (question.empty()) return InvalidArgument("a question of 0 tokens");
+  for (size_t i = 0; i < question.size(); ++i) {
+    if (cancel) return Cancelled("interrupted");
+    ARKVALE_RETURN_IF_ERROR(session.Step(question[i], i + 1 == question.size()));
+  }
+  return DecodeAnswer(tokenizer, session, max_new, cancel, end_id);
 }
 
 }  // namespace arkvale::tools

@@ -49,6 +49,7 @@ Json CellSummary(const RunInfo& run, const Json& rows) {
           {"task", run.task},
           {"model", run.model},
           {"model_sha256_prefix", run.model_sha256_prefix},
+          {"feed", FeedingName(run.feeding)},
           {"cells", rows},
           {"machine", MachineJson(run.threads)}};
 }
@@ -61,6 +62,12 @@ std::string MarkdownRow(const std::vector<std::string>& cells) {
 
 std::string MarkdownHead(const std::vector<std::string>& names) {
   return MarkdownRow(names) + MarkdownRow(std::vector<std::string>(names.size(), "---"));
+}
+
+std::string FeedingSentence(const Json& summary) {
+  return summary["feed"] == FeedingName(Feeding::kJoint)
+             ? "Feed joint: the question is prefilled with the context, so every policy has seen it when it evicts"
+             : "Feed 3stage: the question comes step by step after the prefill, when every policy has evicted already";
 }
 
 std::string Number(const Json& row, const char* name, double factor) {

@@ -21,7 +21,7 @@ std::vector<RecordsById> SortByCell(const RunInfo& run, const std::vector<KvOpti
 // Mean of a field over the records where it is a number, or a boolean (as 0 and 1); null where it is neither in any.
 Json MeanOf(const RecordsById& records, const char* field);
 
-// {schema, task, model, model_sha256_prefix, cells, machine}
+// {schema, task, model, model_sha256_prefix, feed, cells, machine}
 Json CellSummary(const RunInfo& run, const Json& rows);
 
 // Means of a cell's scores and of the dense run's on the same records, their paired difference, and intervals: records,
@@ -31,6 +31,9 @@ Json PairedScores(std::span<const double> scores, std::span<const double> dense_
 // "| 1 | 2 |\n" ; the lines that begin a table.
 std::string MarkdownRow(const std::vector<std::string>& cells);
 std::string MarkdownHead(const std::vector<std::string>& names);
+
+// The sentence above a table that says how its questions were fed.
+std::string FeedingSentence(const Json& summary);
 
 // A field of a summary's row; "-" where it is null.
 std::string Number(const Json& row, const char* name, double factor = 1);

@@ -22,22 +22,35 @@ Status ParseList(const std::string& text, const Parse& parse, std::vector<T>& va
 }  // namespace
 
 void EvalFlags::Add(Cli& cli) {
-  auto& app = cli.app();
-  const std::string group = "Cells and output";
-  const auto add = [&](const char* name, auto& value, const char* type, const char* text, const char* shown) {
-    app.add_option(name, value, text)->type_name(type)->default_str(shown)->group(group);
-  };
-  add("--preset", preset_, "NAME", "sizes that no other flag gives: quick, standard or full", "quick");
-  add("--policies", policies_, "NAME,...", "policies, each a cell; full attention always runs", "the preset's");
-  add("--budgets", budgets_, "N,...", "hot tokens per layer, each a cell", "the preset's");
-  add("--pages", pages_, "N,...", "tokens per page, each a cell", "--kv-page, or the preset's");
-  add("--digests", digests_, "NAME,...", "page summaries, each a cell", "--kv-digest, or the preset's");
-  add("--out", out_, "DIR", "folder that gets records.jsonl, summary.json and summary.md", "none");
-  app.add_flag("--json", json_, "JSON lines: one record each, then the summary")->group(group);
-  app.add_flag("--quiet", quiet_, "no progress on stderr")->group(group);
+  const FlagGroup group(cli, "Cells and output");
+  group.Add("--preset", preset_, "NAME", "sizes that no other flag gives: quick, standard or full", "quick");
+  group.Add("--policies", policies_, "NAME,...", "policies, each a cell; full attention always runs", "the preset's");
+  group.Add("--budgets", budgets_, "N,...", "hot tokens per layer, each a cell", "the preset's");
+  group.Add("--pages", pages_, "N,...", "tokens per page, each a cell", "--kv-page, or the preset's");
+  group.Add("--digests", digests_, "NAME,...", "page summaries, each a cell", "--kv-digest, or the preset's");
+  group.Add("--out", out_, "DIR", "folder that gets records.jsonl, summary.json and summary.md", "none");
+  group.AddSwitch("--json", json_, "JSON lines: one record each, then the summary");
+  group.AddSwitch("--quiet", quiet_, "no progress on stderr");
   engine_.Add(cli);
   kv_.Add(cli, false);
-  kv_opt_ = app.get_option("--kv-opt");
+  kv_opt_ = cli.app().get_option("--kv-opt");
+}
+
+void EvalFlags::AddFeed(const FlagGroup& group) {
+  group.Add("--feed", feed_, "NAME",
+            "3stage: the question step by step under the policy; joint: prefilled with the context, so that policies "
+            "have seen it when they evict",
+            "3stage");
+}
+
+void EvalFlags::AddLimit(const FlagGroup& group, const char* text, const char* shown) {
+  limit_option_ = group.Add("--limit", limit_, "N", text, shown);
+}
+
+Result<int64_t> EvalFlags::limit() const {
+  const bool given = limit_option_ != nullptr && limit_option_->count() > 0;
+  if (given && limit_ < 1) return InvalidArgument("--limit " + std::to_string(limit_) + ": use 1 or more");
+  return limit_;
 }
 
 std::string EvalFlags::kv_opt() const { return kv_opt_->count() > 0 ? kv_opt_->results().front() : ""; }

@@ -9,6 +9,7 @@
 #include "arkvale/kv_options.h"
 #include "tools/common/cli.h"
 #include "tools/common/kv_flags.h"
+#include "tools/eval/records.h"
 
 namespace arkvale::tools {
 
@@ -26,9 +27,16 @@ struct CellPreset {
 class EvalFlags {
  public:
   void Add(Cli& cli);
+  // --feed, for tasks that ask questions.
+  void AddFeed(const FlagGroup& group);
+  // --limit, for tasks with records. `text`: what it counts; `shown`: how many --help says there are without it.
+  void AddLimit(const FlagGroup& group, const char* text, const char* shown);
 
   Result<EngineOptions> engine() const { return engine_.Get(); }
   Result<Preset> preset() const;
+  Result<Feeding> feeding() const { return ParseFeeding(feed_); }
+  // 0: not given.
+  Result<int64_t> limit() const;
   // One cell per valid combination, without full attention, which every task runs anyway. Budgets are rounded.
   // InvalidArgument where a list names what does not fit the model.
   Result<std::vector<KvOptions>> Cells(const CellPreset& preset, const ModelInfo& model) const;
@@ -42,10 +50,18 @@ class EvalFlags {
  private:
   EngineFlags engine_;
   KvFlags kv_;
-  std::string preset_ = "quick", policies_, budgets_, pages_, digests_, out_;
+  std::string preset_ = "quick", policies_, budgets_, pages_, digests_, out_, feed_ = FeedingName(Feeding::kThreeStage);
+  int64_t limit_ = 0;
   const CLI::Option* kv_opt_ = nullptr;
+  const CLI::Option* limit_option_ = nullptr;  // of tasks that have one
   bool json_ = false, quiet_ = false;
 };
+
+// Leaves the first `limit` of `records`; 0: all.
+template <typename T>
+void KeepFirst(int64_t limit, std::vector<T>& records) {
+  if (limit > 0 && limit < static_cast<int64_t>(records.size())) records.erase(records.begin() + limit, records.end());
+}
 
 // The grid of evaluation protocol 0.7 for a model of this longest context, and the cells that its presets share.
 std::vector<int64_t> LengthGrid(int64_t context_tokens);

@@ -21,7 +21,7 @@ constexpr int64_t kQuickMaxPrompt = 3500, kQuickRecords = 2;
 struct Flags {
   EvalFlags eval;
   std::string data, sets, chat = "auto";
-  int64_t max_prompt = 0, limit = 0;
+  int64_t max_prompt = 0;
 };
 
 struct SetRecords {
@@ -34,21 +34,19 @@ struct Plan {
   std::vector<KvOptions> cells;  // dense first
   int64_t max_prompt = 0;
   bool chat = false;
+  Feeding feeding = Feeding::kThreeStage;
 };
 
 void AddFlags(Cli& cli, Flags& flags) {
-  auto& app = cli.app();
-  const std::string group = "Records";
-  const auto add = [&](const char* name, auto& value, const char* type, const char* text, const char* shown) {
-    return app.add_option(name, value, text)->type_name(type)->default_str(shown)->group(group);
-  };
-  cli.Require(add("--data", flags.data, "DIR", "folder with SET.jsonl of each set, as LongBench has them", ""));
-  add("--sets", flags.sets, "NAME,...", "sets to ask", "the preset's");
-  add("--limit", flags.limit, "N", "only the first records of each set", "the preset's");
-  add("--max-prompt", flags.max_prompt, "N", "longest prompt in tokens; of longer ones the middle is cut",
-      "the preset's, by the model's limit");
-  add("--chat", flags.chat, "WHEN",
-      "wrap prompts in the model's chat template, but for few-shot and code sets: auto, on or off", "auto");
+  const FlagGroup group(cli, "Records");
+  cli.Require(group.Add("--data", flags.data, "DIR", "folder with SET.jsonl of each set, as LongBench has them", ""));
+  group.Add("--sets", flags.sets, "NAME,...", "sets to ask", "the preset's");
+  flags.eval.AddLimit(group, "only the first records of each set", "the preset's");
+  group.Add("--max-prompt", flags.max_prompt, "N", "longest prompt in tokens; of longer ones the middle is cut",
+            "the preset's, by the model's limit");
+  group.Add("--chat", flags.chat, "WHEN",
+            "wrap prompts in the model's chat template, but for few-shot and code sets: auto, on or off", "auto");
+  flags.eval.AddFeed(group);
   flags.eval.Add(cli);
 }
 
@@ -74,14 +72,14 @@ Result<std::vector<const LongBenchSet*>> ChooseSets(const Flags& flags, Preset p
 Result<std::vector<SetRecords>> ReadSets(const Flags& flags, Preset preset) {
   std::error_code error;
   if (!std::filesystem::is_directory(flags.data, error)) return NotFound("--data " + flags.data + " is not a folder");
-  if (flags.limit < 0) return InvalidArgument("--limit " + std::to_string(flags.limit) + ": use 1 or more");
+  ARKVALE_ASSIGN_OR_RETURN(int64_t limit, flags.eval.limit());
+  if (limit == 0 && preset == Preset::kQuick) limit = kQuickRecords;
   ARKVALE_ASSIGN_OR_RETURN(const auto chosen, ChooseSets(flags, preset));
-  const int64_t limit = flags.limit == 0 && preset == Preset::kQuick ? kQuickRecords : flags.limit;
   std::vector<SetRecords> sets;
   for (const LongBenchSet* set : chosen) {
     ARKVALE_ASSIGN_OR_RETURN(auto records, ReadLongBench(LongBenchPath(flags.data, std::string(set->name)),
                                                          set->metric == LongBenchMetric::kClassification));
-    if (limit > 0 && limit < static_cast<int64_t>(records.size())) records.resize(static_cast<size_t>(limit));
+    KeepFirst(limit, records);
     sets.push_back({.set = set, .records = std::move(records)});
   }
   return sets;
@@ -104,6 +102,7 @@ Result<int64_t> ResolveMaxPrompt(const Flags& flags, Preset preset, int64_t ctx_
 
 Result<Plan> MakePlan(const Flags& flags, Preset preset, std::vector<SetRecords> sets, const Runtime& runtime) {
   Plan plan;
+  ARKVALE_ASSIGN_OR_RETURN(plan.feeding, flags.eval.feeding());
   plan.sets = std::move(sets);
   ARKVALE_ASSIGN_OR_RETURN(plan.max_prompt, ResolveMaxPrompt(flags, preset, runtime.ctx_tokens(), plan.sets));
   ARKVALE_ASSIGN_OR_RETURN(plan.chat, ResolveChat(flags.chat, runtime.tokenizer()));
@@ -112,13 +111,15 @@ Result<Plan> MakePlan(const Flags& flags, Preset preset, std::vector<SetRecords>
   return plan;
 }
 
-// In tokens of prefill, roughly: those of question and answer cost more, and each cell has its own.
+// In tokens of prefill, roughly: steps cost more, and each cell has its own.
 double Work(const Plan& plan, const LongBenchSet& set, const LongBenchRecord& record) {
   constexpr double kBytesPerToken = 4, kStepPerPrefill = 4;
-  const double prompt =
+  const double context =
       std::min(static_cast<double>(record.context.size()) / kBytesPerToken, static_cast<double>(plan.max_prompt));
-  const double steps = static_cast<double>(record.input.size()) / kBytesPerToken + set.max_new;
-  return prompt + kStepPerPrefill * steps * static_cast<double>(plan.cells.size());
+  const double question = static_cast<double>(record.input.size()) / kBytesPerToken;
+  const bool joint = plan.feeding == Feeding::kJoint;
+  const double steps = set.max_new + (joint ? 0 : question);
+  return context + (joint ? question : 0) + kStepPerPrefill * steps * static_cast<double>(plan.cells.size());
 }
 
 Result<int32_t> EndOfLine(const LongBenchSet& set, const Tokenizer& tokenizer) {
@@ -139,6 +140,7 @@ Status RunRecord(const RunInfo& info, const LongBenchRecordId& id, const Plan& p
       },
       .judge = [&](const Answer& answer,
                    const Json& dense) { return LongBenchResult(id, prompt.truncated, answer, dense); },
+      .feeding = info.feeding,
       .max_new = id.set->max_new,
       .end_id = end_id,
       .work = Work(plan, *id.set, *id.record),
@@ -165,8 +167,8 @@ Status Run(const Flags& flags) {
   ARKVALE_ASSIGN_OR_RETURN(std::vector<SetRecords> sets, ReadSets(flags, preset));
   ARKVALE_ASSIGN_OR_RETURN(const auto runtime, Runtime::Load(options));
   ARKVALE_ASSIGN_OR_RETURN(const Plan plan, MakePlan(flags, preset, std::move(sets), *runtime));
-  ARKVALE_ASSIGN_OR_RETURN(const RunInfo info,
-                           RunInfo::Make("longbench", options, flags.eval.kv_opt(), runtime->threads()));
+  ARKVALE_ASSIGN_OR_RETURN(RunInfo info, RunInfo::Make("longbench", options, flags.eval.kv_opt(), runtime->threads()));
+  info.feeding = plan.feeding;
   ARKVALE_ASSIGN_OR_RETURN(const auto log, RecordLog::Open(flags.eval.out(), flags.eval.json(), true));
   int64_t n_records = 0;
   double work = 0;

@@ -188,6 +188,16 @@ TEST_F(LongBenchTask, RunsEverySetUnderEveryCell) {
                  "--max-prompt", "500", "--limit", "1"}),
             0);
   EXPECT_EQ(Records().size(), 11u) << "another longest prompt is another record";
+
+  // The dense answer to the first record is the same; under a budget the question has now been seen.
+  ASSERT_EQ(Run({"--sets", "qasper", "--budgets", "256", "--policies", "arkvale", "--out", dir_ + "/out",
+                 "--max-prompt", "600", "--limit", "1", "--feed", "joint"}),
+            0);
+  const auto all = Records();
+  ASSERT_EQ(all.size(), 13u);
+  EXPECT_EQ(all[11]["feed"], "joint");
+  EXPECT_EQ(all[11]["record_id"], records[0]["record_id"]);
+  EXPECT_EQ(all[11]["pred"], records[0]["pred"]);
 }
 
 TEST_F(LongBenchTask, RefusesWhatItCannotAsk) {
@@ -196,6 +206,7 @@ TEST_F(LongBenchTask, RefusesWhatItCannotAsk) {
   EXPECT_EQ(Run({"--sets", "qasper", "--chat", "maybe"}), 2);
   EXPECT_EQ(Run({"--sets", "qasper", "--max-prompt", "8100"}), 2) << "no room for the answer";
   EXPECT_EQ(Run({"--sets", "qasper", "--limit", "-1"}), 2);
+  EXPECT_EQ(Run({"--sets", "qasper", "--feed", "twice"}), 2);
   std::ofstream(LongBenchPath(dir_, "trec")) << "{}\n";
   EXPECT_EQ(Run({"--sets", "trec"}), 3);
   std::filesystem::remove_all(dir_);

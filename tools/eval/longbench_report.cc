@@ -169,7 +169,8 @@ Json LongBenchSummaryJson(const RunInfo& run, const std::vector<KvOptions>& cell
 std::string LongBenchTable(const Json& summary) {
   std::string text =
       "LongBench scores in % [95 % interval]; difference: to full attention, paired by record; agree: the same metric "
-      "with full attention's answer as the only right one\n\n" +
+      "with full attention's answer as the only right one\n" +
+      FeedingSentence(summary) + "\n\n" +
       MarkdownHead({"set", "policy", "budget", "page", "digest", "score", "full", "difference", "agree", "same answers",
                     "same first tokens", "hot tokens/layer", "hot MiB", "digest MiB", "records", "cut", "errors"});
   constexpr double kMiB = 1.0 / (1 << 20);

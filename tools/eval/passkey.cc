@@ -1,6 +1,5 @@
 // arkvale eval passkey (evaluation protocol 1).
 #include <algorithm>
-#include <numeric>
 #include <string>
 #include <vector>
 
@@ -22,28 +21,35 @@ struct Flags {
   int64_t chars = 0;
 };
 
+struct RecordId {
+  int64_t length_tokens = 0;
+  uint64_t seed = 0;
+  int32_t index = 0;  // of kPasskeyDepths
+};
+
 struct Plan {
   std::vector<int64_t> lengths, seeds;
   int32_t depths = kPasskeyDepths;
+  Feeding feeding = Feeding::kThreeStage;
+  std::vector<RecordId> records;
   std::vector<KvOptions> cells;  // dense first
 
-  int64_t n_records() const { return static_cast<int64_t>(lengths.size() * seeds.size()) * depths; }
   double work() const {
-    return std::accumulate(lengths.begin(), lengths.end(), 0.0) * static_cast<double>(seeds.size()) * depths;
+    double sum = 0;
+    for (const RecordId& id : records) sum += static_cast<double>(id.length_tokens);
+    return sum;
   }
 };
 
 void AddFlags(Cli& cli, Flags& flags) {
-  auto& app = cli.app();
-  const std::string group = "Records";
-  const auto add = [&](const char* name, auto& value, const char* type, const char* text, const char* shown) {
-    app.add_option(name, value, text)->type_name(type)->default_str(shown)->group(group);
-  };
-  add("--lengths", flags.lengths, "N,...", "tokens of context, question and answer together", "the preset's");
-  add("--depths", flags.depths, "N", "records of each length, evenly deep: 1, 2, 4, 5, 10 or 20", "the preset's");
-  add("--chars", flags.chars, "N", "characters of filler instead of as many as --lengths has room for", "none");
-  add("--max-new", flags.max_new, "N", "longest answer in tokens", "16");
-  add("--seed", flags.seeds, "N,...", "seeds of the keys; records of all of them make one cell", "42");
+  const FlagGroup group(cli, "Records");
+  group.Add("--lengths", flags.lengths, "N,...", "tokens of context, question and answer together", "the preset's");
+  group.Add("--depths", flags.depths, "N", "records of each length, evenly deep: 1, 2, 4, 5, 10 or 20", "the preset's");
+  group.Add("--chars", flags.chars, "N", "characters of filler instead of as many as --lengths has room for", "none");
+  group.Add("--max-new", flags.max_new, "N", "longest answer in tokens", "16");
+  group.Add("--seed", flags.seeds, "N,...", "seeds of the keys; records of all of them make one cell", "42");
+  flags.eval.AddLimit(group, "only the first records of each length: seed by seed, depths from the start on", "all");
+  flags.eval.AddFeed(group);
   flags.eval.Add(cli);
 }
 
@@ -90,20 +96,33 @@ Status Check(const Flags& flags, const Plan& plan, int64_t ctx_tokens) {
   return OkStatus();
 }
 
+void AddRecords(int64_t length_tokens, int64_t limit, Plan& plan) {
+  std::vector<RecordId> of_length;
+  for (const int64_t seed : plan.seeds) {
+    for (int32_t i = 0; i < kPasskeyDepths; i += kPasskeyDepths / plan.depths) {
+      of_length.push_back({.length_tokens = length_tokens, .seed = static_cast<uint64_t>(seed), .index = i});
+    }
+  }
+  KeepFirst(limit, of_length);
+  plan.records.insert(plan.records.end(), of_length.begin(), of_length.end());
+}
+
 Result<Plan> MakePlan(const Flags& flags, const Runtime& runtime) {
   ARKVALE_ASSIGN_OR_RETURN(const Preset preset, flags.eval.preset());
   Plan plan;
+  ARKVALE_ASSIGN_OR_RETURN(plan.feeding, flags.eval.feeding());
   ARKVALE_RETURN_IF_ERROR(ApplyPreset(flags, preset, runtime.ctx_tokens(), plan));
   ARKVALE_RETURN_IF_ERROR(Check(flags, plan, runtime.ctx_tokens()));
+  ARKVALE_ASSIGN_OR_RETURN(const int64_t limit, flags.eval.limit());
+  for (const int64_t length : plan.lengths) AddRecords(length, limit, plan);
   ARKVALE_ASSIGN_OR_RETURN(plan.cells, flags.eval.Cells(Cells(preset, runtime.ctx_tokens()), runtime.info()));
   plan.cells.insert(plan.cells.begin(), DenseOptions());
   return plan;
 }
 
-Result<PasskeyRecord> MakeRecord(const Flags& flags, const Runtime& runtime, uint64_t seed, int64_t length_tokens,
-                                 int32_t index) {
+Result<PasskeyRecord> MakeRecord(const Flags& flags, const Runtime& runtime, const RecordId& id) {
   ARKVALE_ASSIGN_OR_RETURN(PasskeyRecord record,
-                           MakePasskeyRecord(runtime.tokenizer(), seed, length_tokens, index, flags.chars));
+                           MakePasskeyRecord(runtime.tokenizer(), id.seed, id.length_tokens, id.index, flags.chars));
   const auto n_ids = static_cast<int64_t>(record.context.size() + record.question.size()) + flags.max_new;
   if (n_ids > runtime.ctx_tokens()) {
     return InvalidArgument("--chars " + std::to_string(flags.chars) + " makes " + std::to_string(n_ids) +
@@ -120,34 +139,25 @@ Status RunRecord(const Flags& flags, const RunInfo& info, const PasskeyRecord& r
             return RecordPrompt{record.context, record.question, ""};
           },
       .judge = [&](const Answer& answer, const Json&) { return PasskeyResult(record, answer); },
+      .feeding = info.feeding,
       .max_new = flags.max_new,
       .work = static_cast<double>(record.length_tokens),
   });
-}
-
-Status RunRecords(const Flags& flags, const Plan& plan, const Runtime& runtime, const RunInfo& info,
-                  RecordRunner& runner) {
-  for (const int64_t length : plan.lengths) {
-    for (const int64_t seed : plan.seeds) {
-      for (int32_t i = 0; i < kPasskeyDepths; i += kPasskeyDepths / plan.depths) {
-        ARKVALE_ASSIGN_OR_RETURN(const PasskeyRecord record,
-                                 MakeRecord(flags, runtime, static_cast<uint64_t>(seed), length, i));
-        ARKVALE_RETURN_IF_ERROR(RunRecord(flags, info, record, runner));
-      }
-    }
-  }
-  return OkStatus();
 }
 
 Status Run(const Flags& flags) {
   ARKVALE_ASSIGN_OR_RETURN(const EngineOptions options, flags.eval.engine());
   ARKVALE_ASSIGN_OR_RETURN(const auto runtime, Runtime::Load(options));
   ARKVALE_ASSIGN_OR_RETURN(const Plan plan, MakePlan(flags, *runtime));
-  ARKVALE_ASSIGN_OR_RETURN(const RunInfo info,
-                           RunInfo::Make("passkey", options, flags.eval.kv_opt(), runtime->threads()));
+  ARKVALE_ASSIGN_OR_RETURN(RunInfo info, RunInfo::Make("passkey", options, flags.eval.kv_opt(), runtime->threads()));
+  info.feeding = plan.feeding;
   ARKVALE_ASSIGN_OR_RETURN(const auto log, RecordLog::Open(flags.eval.out(), flags.eval.json(), true));
-  RecordRunner runner(*runtime, *log, plan.cells, plan.n_records(), plan.work(), flags.eval.quiet());
-  ARKVALE_RETURN_IF_ERROR(RunRecords(flags, plan, *runtime, info, runner));
+  RecordRunner runner(*runtime, *log, plan.cells, static_cast<int64_t>(plan.records.size()), plan.work(),
+                      flags.eval.quiet());
+  for (const RecordId& id : plan.records) {
+    ARKVALE_ASSIGN_OR_RETURN(const PasskeyRecord record, MakeRecord(flags, *runtime, id));
+    ARKVALE_RETURN_IF_ERROR(RunRecord(flags, info, record, runner));
+  }
   const Json summary = PasskeySummaryJson(info, plan.cells, runner.Finish());
   return log->Finish(summary, PasskeyTable(summary));
 }

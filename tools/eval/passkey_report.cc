@@ -101,7 +101,8 @@ Json PasskeySummaryJson(const RunInfo& run, const std::vector<KvOptions>& cells,
 
 std::string PasskeyTable(const Json& summary) {
   std::string text =
-      "Share of passkeys found [95 % interval]; kept: of those full attention finds, gained: beyond them\n\n" +
+      "Share of passkeys found [95 % interval]; kept: of those full attention finds, gained: beyond them\n" +
+      FeedingSentence(summary) + "\n\n" +
       MarkdownHead({"length", "policy", "budget", "page", "digest", "correct", "strict", "kept", "gained",
                     "hot tokens/layer", "hot MiB", "digest MiB", "errors"});
   constexpr double kMiB = 1.0 / (1 << 20);

@@ -24,7 +24,7 @@ constexpr size_t kTextHashDigits = 8;
 struct Flags {
   EvalFlags eval;
   std::string texts;
-  int64_t chunk = 0, limit = 0;
+  int64_t chunk = 0;
 };
 
 struct Text {
@@ -46,15 +46,11 @@ struct Plan {
 };
 
 void AddFlags(Cli& cli, Flags& flags) {
-  auto& app = cli.app();
-  const std::string group = "Chunks";
-  const auto add = [&](const char* name, auto& value, const char* type, const char* text, const char* shown) {
-    return app.add_option(name, value, text)->type_name(type)->default_str(shown)->group(group);
-  };
-  cli.Require(add("--text", flags.texts, "FILE,...", "UTF-8 texts", ""));
-  add("--chunk", flags.chunk, "C", "tokens of a chunk: the first half is prefilled, the rest fed step by step",
-      "the preset's");
-  add("--limit", flags.limit, "N", "chunks of each text, from its start", "the preset's");
+  const FlagGroup group(cli, "Chunks");
+  cli.Require(group.Add("--text", flags.texts, "FILE,...", "UTF-8 texts", ""));
+  group.Add("--chunk", flags.chunk, "C", "tokens of a chunk: the first half is prefilled, the rest fed step by step",
+            "the preset's");
+  flags.eval.AddLimit(group, "only the first chunks of each text", "the preset's");
   flags.eval.Add(cli);
 }
 
@@ -76,14 +72,13 @@ Result<Plan> MakePlan(const Flags& flags, const Runtime& runtime) {
   ARKVALE_ASSIGN_OR_RETURN(const Preset preset, flags.eval.preset());
   const int64_t ctx_tokens = runtime.ctx_tokens();
   Plan plan{.chunk_tokens = std::min<int64_t>(preset == Preset::kQuick ? 2048 : 4096, ctx_tokens)};
-  int64_t limit = preset == Preset::kQuick ? 2 : preset == Preset::kStandard ? 8 : 0;
   if (flags.chunk != 0) plan.chunk_tokens = flags.chunk;
   if (plan.chunk_tokens < kMinChunkTokens || plan.chunk_tokens > ctx_tokens) {
     return InvalidArgument("--chunk " + std::to_string(plan.chunk_tokens) + ": use a number from " +
                            std::to_string(kMinChunkTokens) + " to " + std::to_string(ctx_tokens));
   }
-  if (flags.limit < 0) return InvalidArgument("--limit " + std::to_string(flags.limit) + ": use 1 or more");
-  if (flags.limit > 0) limit = flags.limit;
+  ARKVALE_ASSIGN_OR_RETURN(int64_t limit, flags.eval.limit());
+  if (limit == 0) limit = preset == Preset::kQuick ? 2 : preset == Preset::kStandard ? 8 : 0;
   ARKVALE_ASSIGN_OR_RETURN(plan.cells, flags.eval.Cells(PresetCells(preset, ctx_tokens), runtime.info()));
   plan.cells.insert(plan.cells.begin(), DenseOptions());
   for (const std::string& path : SplitCommas(flags.texts)) {

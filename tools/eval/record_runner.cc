@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/check.h"
 #include "base/clock.h"
 #include "tools/common/interrupt.h"
 #include "tools/eval/lockstep.h"
@@ -48,6 +49,7 @@ Status RecordRunner::Run(const EvalRecord& record) {
   dense_ = nullptr;
   for (size_t c = 0; c < cells_.size(); ++c) {
     Json labels = record.labels(cells_[c]);
+    ARKVALE_CHECK(labels["feed"] == FeedingName(record.feeding));
     if (const Json* earlier = log_.Find(labels); earlier != nullptr) {
       ARKVALE_RETURN_IF_ERROR(log_.Repeat(*earlier));
       records_.push_back(*earlier);
@@ -99,13 +101,16 @@ Result<RecordRunner::Prefilled> RecordRunner::Prefill(const EvalRecord& record) 
   ARKVALE_ASSIGN_OR_RETURN(prefilled.prompt, record.prompt());
   prefilled.error = prefilled.prompt.error;
   if (!prefilled.error.empty()) return prefilled;
-  const auto n = static_cast<int64_t>(prefilled.prompt.context.size());
+  const bool joint = record.feeding == Feeding::kJoint;
+  std::vector<int32_t> ids = prefilled.prompt.context;
+  if (joint) ids.insert(ids.end(), prefilled.prompt.question.begin(), prefilled.prompt.question.end());
+  const auto n = static_cast<int64_t>(ids.size());
   const auto show = [&](int64_t done) {
     Show("prefill", done, n, "tokens");
     return g_cancel ? Cancelled("interrupted") : OkStatus();
   };
   auto session = Session::Make(runtime_, BaseOptions(cells_));
-  const Status status = session.ok() ? session->Prefill(prefilled.prompt.context, false, show) : session.status();
+  const Status status = session.ok() ? session->Prefill(ids, joint, show) : session.status();
   if (status.kind() == StatusKind::kCancelled) return status;
   if (status.ok()) {
     prefilled.session = std::move(*session);
@@ -124,6 +129,8 @@ Result<Answer> RecordRunner::Ask(const EvalRecord& record, const KvOptions& opti
   Json measured = Json::object();
   if (record.measure) {
     ARKVALE_ASSIGN_OR_RETURN(measured, record.measure(fork));
+  } else if (record.feeding == Feeding::kJoint) {
+    ARKVALE_ASSIGN_OR_RETURN(answer, DecodeAnswer(runtime_.tokenizer(), fork, record.max_new, g_cancel, record.end_id));
   } else {
     ARKVALE_ASSIGN_OR_RETURN(answer, AskQuestion(runtime_.tokenizer(), fork, prefilled.prompt.question, record.max_new,
                                                  g_cancel, record.end_id));

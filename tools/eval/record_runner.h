@@ -19,7 +19,7 @@ namespace arkvale::tools {
 
 struct RecordPrompt {
   std::vector<int32_t> context;   // prefilled; BOS first where the vocabulary adds it
-  std::vector<int32_t> question;  // fed step by step; no BOS
+  std::vector<int32_t> question;  // fed as EvalRecord::feeding says; no BOS
   std::string error;              // not empty: no prompt can be made; every cell is recorded with this text
 };
 
@@ -31,12 +31,13 @@ struct EvalRecord {
   // The task's own fields of an answer. `dense` is the same record under full attention, as it was written (perhaps by
   // an earlier run); null for that record itself. An answer with an error has no ids or few, and must count as 0.
   std::function<Json(const Answer& answer, const Json& dense)> judge = {};
-  // Optional, in place of a question and its answer: runs steps in `fork`, which holds the context under a cell, and
-  // returns the task's own fields. `judge`, if it is set, then sees an answer without ids, with the error of a failed
-  // measurement.
+  // Optional, in place of steps of the question and an answer: runs steps in `fork`, which holds what was prefilled
+  // under a cell, and returns the task's own fields. `judge`, if it is set, then sees an answer without ids, with the
+  // error of a failed measurement.
   std::function<Result<Json>(Session& fork)> measure = {};
-  int32_t max_new = 0;  // longest answer in tokens
-  int32_t end_id = -1;  // ends an answer that holds a token already; -1: none
+  Feeding feeding = Feeding::kThreeStage;  // checked: its labels say the same
+  int32_t max_new = 0;                     // longest answer in tokens
+  int32_t end_id = -1;                     // ends an answer that holds a token already; -1: none
   // What it costs beside other records, in any unit (tokens, say): weighs the estimate of the time left.
   double work = 1;
 };

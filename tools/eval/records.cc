@@ -21,12 +21,12 @@ namespace {
 constexpr size_t kHashPrefix = 16;
 
 // What decides a record: one with equal values is the same work.
-constexpr std::array kIdentity = {"schema",       "task",           "model",       "model_sha256_prefix",
-                                  "policy",       "budget_tokens",  "page_tokens", "digest",
-                                  "topk_pages",   "kv_group",       "sink_pages",  "window_pages",
-                                  "dense_layers", "kv_type",        "kv_opt",      "audit_every",
-                                  "feed",         "seed",           "device",      "threads",
-                                  "commit",       "max_new_tokens", "record_id"};
+constexpr std::array kIdentity = {"schema",       "task",          "model",       "model_sha256_prefix",
+                                  "policy",       "budget_tokens", "page_tokens", "digest",
+                                  "topk_pages",   "kv_group",      "sink_pages",  "window_pages",
+                                  "dense_layers", "kv_type",       "kv_opt",      "audit_every",
+                                  "rope",         "feed",          "seed",        "device",
+                                  "threads",      "commit",        "record_id",   "max_new_tokens"};
 
 std::string Identity(const Json& record) {
   Json identity;
@@ -44,7 +44,22 @@ Status WriteFile(const std::string& path, const std::string& text) {
   return file.good() ? OkStatus() : Unwritable(path, std::strerror(errno));
 }
 
+std::string RopeName(const EngineOptions& engine) {
+  if (engine.rope_scaling == RopeScaling::kModel && engine.rope_scale == 0) return "";
+  constexpr std::array kNames = {"model", "none", "linear", "yarn"};  // as RopeScaling has them
+  return std::string(kNames.at(static_cast<size_t>(engine.rope_scaling))) + " " + Json(engine.rope_scale).dump();
+}
+
 }  // namespace
+
+const char* FeedingName(Feeding feeding) { return feeding == Feeding::kJoint ? "joint" : "3stage"; }
+
+Result<Feeding> ParseFeeding(const std::string& name) {
+  for (const Feeding feeding : {Feeding::kThreeStage, Feeding::kJoint}) {
+    if (name == FeedingName(feeding)) return feeding;
+  }
+  return InvalidArgument("--feed '" + name + "' is unknown: use 3stage or joint");
+}
 
 Result<RunInfo> RunInfo::Make(const std::string& task, const EngineOptions& engine, const std::string& kv_opt,
                               int32_t threads) {
@@ -53,6 +68,7 @@ Result<RunInfo> RunInfo::Make(const std::string& task, const EngineOptions& engi
                  .model = std::filesystem::path(engine.model_path).filename().string(),
                  .model_sha256_prefix = hash.substr(0, kHashPrefix),
                  .kv_opt = kv_opt,
+                 .rope = RopeName(engine),
                  .kv_type = engine.kv_type,
                  .threads = threads};
 }
@@ -79,7 +95,8 @@ Json CellFields(const RunInfo& run, const KvOptions& o) {
           {"kv_type", KvTypeName(run.kv_type)},
           {"kv_opt", unless_full(run.kv_opt)},
           {"audit_every", of_pages(o.audit_every)},
-          {"feed", "3stage"},
+          {"rope", run.rope.empty() ? Json(nullptr) : Json(run.rope)},
+          {"feed", FeedingName(run.feeding)},
           {"device", "cpu"},
           {"threads", run.threads},
           {"commit", commit.empty() ? Json(nullptr) : Json(commit)}};

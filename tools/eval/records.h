@@ -1,6 +1,7 @@
 // Records and summaries of eval tasks (evaluation protocol 8).
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -15,11 +16,22 @@
 
 namespace arkvale::tools {
 
+// How a question reaches a policy (evaluation protocol 0.3).
+enum class Feeding : uint8_t {
+  kThreeStage,  // "3stage": the context is prefilled, then every token of the question is a step under the policy
+  kJoint,       // "joint": context and question are prefilled together, only the answer is decoded under the policy
+};
+const char* FeedingName(Feeding feeding);
+// InvalidArgument for any other name.
+Result<Feeding> ParseFeeding(const std::string& name);
+
 // What all records of a run share.
 struct RunInfo {
   std::string task, model, model_sha256_prefix, kv_opt;
+  std::string rope;  // --rope-scaling and --rope-scale where they are given: "yarn 4.0"
   KvType kv_type = KvType::kF16;
   int32_t threads = 0;
+  Feeding feeding = Feeding::kThreeStage;
 
   static Result<RunInfo> Make(const std::string& task, const EngineOptions& engine, const std::string& kv_opt,
                               int32_t threads);

@@ -42,31 +42,29 @@ struct Plan {
   std::vector<int64_t> lengths, seeds;
   std::vector<Group> groups, left_out;  // of tasks and lengths; left out where a preset's length is too short
   int64_t samples = 0;
+  Feeding feeding = Feeding::kThreeStage;
+  std::vector<RulerRecordId> records;
   std::vector<KvOptions> cells;  // dense first
   Book book;                     // empty where no task needs it
 
-  int64_t per_group() const { return static_cast<int64_t>(seeds.size()) * samples; }
-  int64_t n_records() const { return static_cast<int64_t>(groups.size()) * per_group(); }
   double work() const {
     double sum = 0;
-    for (const Group& group : groups) sum += static_cast<double>(group.length_tokens);
-    return sum * static_cast<double>(per_group());
+    for (const RulerRecordId& id : records) sum += static_cast<double>(id.length_tokens);
+    return sum;
   }
 };
 
 void AddFlags(Cli& cli, Flags& flags) {
-  auto& app = cli.app();
-  const std::string group = "Records";
-  const auto add = [&](const char* name, auto& value, const char* type, const char* text, const char* shown) {
-    app.add_option(name, value, text)->type_name(type)->default_str(shown)->group(group);
-  };
+  const FlagGroup group(cli, "Records");
   std::string names;
   for (const RulerTask& task : RulerTasks()) names += std::string(names.empty() ? "" : ", ") + std::string(task.name);
-  add("--tasks", flags.tasks, "NAME,...", ("tasks: " + names).c_str(), "the preset's");
-  add("--lengths", flags.lengths, "N,...", "tokens of context, question and answer together", "the preset's");
-  add("--samples", flags.samples, "N", "records of each task, length and seed", "the preset's");
-  add("--book", flags.book, "FILE", "UTF-8 text whose sentences hide the needles of most tasks", "none");
-  add("--seed", flags.seeds, "N,...", "seeds of the texts; records of all of them make one cell", "42");
+  group.Add("--tasks", flags.tasks, "NAME,...", "tasks: " + names, "the preset's");
+  group.Add("--lengths", flags.lengths, "N,...", "tokens of context, question and answer together", "the preset's");
+  group.Add("--samples", flags.samples, "N", "records of each task, length and seed", "the preset's");
+  group.Add("--book", flags.book, "FILE", "UTF-8 text whose sentences hide the needles of most tasks", "none");
+  group.Add("--seed", flags.seeds, "N,...", "seeds of the texts; records of all of them make one cell", "42");
+  flags.eval.AddLimit(group, "only the first records of each task and length", "all");
+  flags.eval.AddFeed(group);
   flags.eval.Add(cli);
 }
 
@@ -159,6 +157,15 @@ Status MakeGroups(const Flags& flags, const Tokenizer& tokenizer, Plan& plan) {
   return OkStatus();
 }
 
+void AddRecords(const Group& group, int64_t limit, Plan& plan) {
+  std::vector<RulerRecordId> of_group;
+  for (const int64_t seed : plan.seeds) {
+    for (int64_t i = 0; i < plan.samples; ++i) of_group.push_back(RecordId(plan, group, seed, i));
+  }
+  KeepFirst(limit, of_group);
+  plan.records.insert(plan.records.end(), of_group.begin(), of_group.end());
+}
+
 Json LeftOutJson(const Plan& plan) {
   Json list = Json::array();
   for (const Group& group : plan.left_out) {
@@ -170,10 +177,13 @@ Json LeftOutJson(const Plan& plan) {
 Result<Plan> MakePlan(const Flags& flags, const Runtime& runtime) {
   ARKVALE_ASSIGN_OR_RETURN(const Preset preset, flags.eval.preset());
   Plan plan;
+  ARKVALE_ASSIGN_OR_RETURN(plan.feeding, flags.eval.feeding());
   ARKVALE_RETURN_IF_ERROR(ApplyPreset(flags, preset, runtime.ctx_tokens(), plan));
   ARKVALE_RETURN_IF_ERROR(Check(plan, runtime.ctx_tokens()));
   ARKVALE_RETURN_IF_ERROR(ReadBook(flags, runtime.info().context_tokens, plan));
+  ARKVALE_ASSIGN_OR_RETURN(const int64_t limit, flags.eval.limit());
   ARKVALE_RETURN_IF_ERROR(MakeGroups(flags, runtime.tokenizer(), plan));
+  for (const Group& group : plan.groups) AddRecords(group, limit, plan);
   ARKVALE_ASSIGN_OR_RETURN(plan.cells, flags.eval.Cells(PresetCells(preset, runtime.ctx_tokens()), runtime.info()));
   plan.cells.insert(plan.cells.begin(), DenseOptions());
   return plan;
@@ -189,31 +199,24 @@ Status RunRecord(const RunInfo& info, const RulerRecordId& id, const Plan& plan,
         return record.prompt;
       },
       .judge = [&](const Answer& answer, const Json&) { return RulerResult(id, record.text, record.size, answer); },
+      .feeding = info.feeding,
       .max_new = id.task->max_new,
       .work = static_cast<double>(id.length_tokens),
   });
-}
-
-Status RunRecords(const RunInfo& info, const Plan& plan, const Tokenizer& tokenizer, RecordRunner& runner) {
-  for (const Group& group : plan.groups) {
-    for (const int64_t seed : plan.seeds) {
-      for (int64_t i = 0; i < plan.samples; ++i) {
-        ARKVALE_RETURN_IF_ERROR(RunRecord(info, RecordId(plan, group, seed, i), plan, tokenizer, runner));
-      }
-    }
-  }
-  return OkStatus();
 }
 
 Status Run(const Flags& flags) {
   ARKVALE_ASSIGN_OR_RETURN(const EngineOptions options, flags.eval.engine());
   ARKVALE_ASSIGN_OR_RETURN(const auto runtime, Runtime::Load(options));
   ARKVALE_ASSIGN_OR_RETURN(const Plan plan, MakePlan(flags, *runtime));
-  ARKVALE_ASSIGN_OR_RETURN(const RunInfo info,
-                           RunInfo::Make("ruler", options, flags.eval.kv_opt(), runtime->threads()));
+  ARKVALE_ASSIGN_OR_RETURN(RunInfo info, RunInfo::Make("ruler", options, flags.eval.kv_opt(), runtime->threads()));
+  info.feeding = plan.feeding;
   ARKVALE_ASSIGN_OR_RETURN(const auto log, RecordLog::Open(flags.eval.out(), flags.eval.json(), true));
-  RecordRunner runner(*runtime, *log, plan.cells, plan.n_records(), plan.work(), flags.eval.quiet());
-  ARKVALE_RETURN_IF_ERROR(RunRecords(info, plan, runtime->tokenizer(), runner));
+  RecordRunner runner(*runtime, *log, plan.cells, static_cast<int64_t>(plan.records.size()), plan.work(),
+                      flags.eval.quiet());
+  for (const RulerRecordId& id : plan.records) {
+    ARKVALE_RETURN_IF_ERROR(RunRecord(info, id, plan, runtime->tokenizer(), runner));
+  }
   Json summary = RulerSummaryJson(info, plan.cells, runner.Finish());
   summary["left_out"] = LeftOutJson(plan);
   return log->Finish(summary, RulerTable(summary));

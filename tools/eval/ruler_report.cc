@@ -81,7 +81,8 @@ Json RulerSummaryJson(const RunInfo& run, const std::vector<KvOptions>& cells, c
 
 std::string RulerTable(const Json& summary) {
   std::string text =
-      "Share of what was asked for, in % [95 % interval]; difference: to full attention, paired by record\n\n" +
+      "Share of what was asked for, in % [95 % interval]; difference: to full attention, paired by record\n" +
+      FeedingSentence(summary) + "\n\n" +
       MarkdownHead({"length", "task", "policy", "budget", "page", "digest", "score", "full", "difference",
                     "hot tokens/layer", "hot MiB", "digest MiB", "records", "errors"});
   constexpr double kMiB = 1.0 / (1 << 20);
