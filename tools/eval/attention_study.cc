@@ -25,6 +25,19 @@ Json DenseFields(const StudyInput& in, Json json) {
   return json;
 }
 
+Json PerStep(const Json& sums) {
+  const Json& steps = sums["steps"];
+  Json json;
+  for (const auto& [measure, sum] : {std::pair{"pages_mean", "pages"},
+                                     {"n90_pages", "n90_pages"},
+                                     {"n99_pages", "n99_pages"},
+                                     {"sparsity90", "sparsity90"},
+                                     {"sparsity99", "sparsity99"}}) {
+    json[measure] = MeanOfSum(sums[sum], steps);
+  }
+  return json;
+}
+
 class SparsityStudy : public QualityStudy {
  public:
   explicit SparsityStudy(StudyInput input) : in_(std::move(input)) {}
@@ -32,17 +45,20 @@ class SparsityStudy : public QualityStudy {
   ProbeNeeds Needs() const override { return {.page_tokens = in_.page_tokens(), .token_mass = true, .digests = {}}; }
   void Add(const LayerSight& sight) override;
   std::vector<Json> EndRecord(const QualityRecord& record) override;
-  std::vector<Json> SummaryRows() const override;
 
  private:
   struct Sums {
-    int64_t steps = 0;
-    double pages = 0, needed[2] = {0, 0}, bottom[2] = {0, 0};
+    int64_t steps = 0, pages = 0, needed[2] = {0, 0};
+    double bottom[2] = {0, 0};
+
+    Json ToJson() const {
+      return {{"steps", steps},         {"pages", pages},          {"n90_pages", needed[0]},
+              {"n99_pages", needed[1]}, {"sparsity90", bottom[0]}, {"sparsity99", bottom[1]}};
+    }
   };
-  static void AddFields(int32_t layer, const Sums& sums, Json& json);
 
   const StudyInput in_;
-  std::map<int32_t, Sums> record_, total_;  // by layer
+  std::map<int32_t, Sums> record_;  // by layer
 };
 
 void SparsityStudy::Add(const LayerSight& sight) {
@@ -58,40 +74,15 @@ void SparsityStudy::Add(const LayerSight& sight) {
   }
 }
 
-void SparsityStudy::AddFields(int32_t layer, const Sums& sums, Json& json) {
-  const auto steps = static_cast<double>(std::max<int64_t>(sums.steps, 1));
-  json.update({{"layer", layer},
-               {"pages_mean", sums.pages / steps},
-               {"n90_pages", sums.needed[0] / steps},
-               {"n99_pages", sums.needed[1] / steps},
-               {"sparsity90", sums.bottom[0] / steps},
-               {"sparsity99", sums.bottom[1] / steps}});
-}
-
 std::vector<Json> SparsityStudy::EndRecord(const QualityRecord& record) {
   std::vector<Json> lines;
   for (const auto& [layer, sums] : record_) {
-    Json& json = lines.emplace_back(DenseFields(in_, QualityFields(in_.run, in_.cells.front(), record)));
-    AddFields(layer, sums, json);
-    Sums& total = total_[layer];
-    total.steps += sums.steps;
-    total.pages += sums.pages;
-    for (int i = 0; i < 2; ++i) {
-      total.needed[i] += sums.needed[i];
-      total.bottom[i] += sums.bottom[i];
-    }
+    Json& line = lines.emplace_back(DenseFields(in_, QualityFields(in_.run, in_.cells.front(), record)));
+    line["layer"] = layer;
+    SetSums(sums.ToJson(), PerStep, line);
   }
   record_.clear();
   return lines;
-}
-
-std::vector<Json> SparsityStudy::SummaryRows() const {
-  std::vector<Json> rows;
-  for (const auto& [layer, sums] : total_) {
-    Json& json = rows.emplace_back(DenseFields(in_, CellFields(in_.run, in_.cells.front())));
-    AddFields(layer, sums, json);
-  }
-  return rows;
 }
 
 class DynamicsStudy : public QualityStudy {
@@ -109,7 +100,6 @@ class DynamicsStudy : public QualityStudy {
   ProbeNeeds Needs() const override { return {.page_tokens = in_.page_tokens(), .token_mass = true, .digests = {}}; }
   void Add(const LayerSight& sight) override;
   std::vector<Json> EndRecord(const QualityRecord& record) override;
-  std::vector<Json> SummaryRows() const override;
 
  private:
   struct LayerHistory {
@@ -121,7 +111,6 @@ class DynamicsStudy : public QualityStudy {
   const StudyInput in_;
   int32_t topk_ = 0, budget_pages_ = 0;
   std::map<int32_t, LayerHistory> record_;
-  std::vector<Json> rows_;
 };
 
 void DynamicsStudy::Add(const LayerSight& sight) {
@@ -162,37 +151,63 @@ std::vector<Json> DynamicsStudy::EndRecord(const QualityRecord& record) {
     fields["layer"] = layer;
     const Dynamics d = MeasureDynamics(history.ranks, topk_, budget_pages_);
     const bool revivable = std::ssize(history.ranks) > kRevivalSteps;
-    Json& row = rows_.emplace_back(fields);
-    row.update({{"topk_pages", topk_},
-                {"capacity_pages", budget_pages_},
-                {"churn", history.ranks.size() > 1 ? Json(d.churn) : Json(nullptr)},
-                {"revival", revivable ? Json(d.revival) : Json(nullptr)}});
-    Json pages = Json::array();
+    const Json of_layer = {{"topk_pages", topk_},
+                           {"capacity_pages", budget_pages_},
+                           {"churn", history.ranks.size() > 1 ? Json(d.churn) : Json(nullptr)},
+                           {"revival", revivable ? Json(d.revival) : Json(nullptr)}};
     for (const int64_t page : ShownPages(history)) {
-      std::vector<int32_t> seen;
       for (size_t step = 0; step < history.ranks.size(); ++step) {
         if (page >= std::ssize(history.ranks[step])) continue;
         Json& line = lines.emplace_back(fields);
         line.update({{"step", step}, {"page", page}});
         line["rank"] = history.ranks[step][page];
         line["mass"] = history.mass[step][page];
-        seen.push_back(history.ranks[step][page]);
+        line["dynamics"] = of_layer;
       }
-      if (seen.empty()) continue;
-      const auto [lo, hi] = std::minmax_element(seen.begin(), seen.end());
-      pages.push_back({{"page", page},
-                       {"rank_first", seen.front()},
-                       {"rank_min", *lo},
-                       {"rank_max", *hi},
-                       {"rank_last", seen.back()}});
     }
-    row["pages"] = std::move(pages);
   }
   record_.clear();
   return lines;
 }
 
-std::vector<Json> DynamicsStudy::SummaryRows() const { return rows_; }
+// A row for each layer of each record, in whose lines a page's steps follow one another; all of a page size together.
+class DynamicsSummary : public QualitySummary {
+ public:
+  void Add(std::span<const Json> lines) override;
+  std::vector<Json> Rows() const override {
+    std::vector<Json> rows = rows_;
+    std::stable_sort(rows.begin(), rows.end(),
+                     [](const Json& a, const Json& b) { return a["page_tokens"] < b["page_tokens"]; });
+    return rows;
+  }
+
+ private:
+  std::vector<Json> rows_;
+};
+
+void DynamicsSummary::Add(std::span<const Json> lines) {
+  const Json* before = nullptr;
+  for (const Json& line : lines) {
+    if (before == nullptr || (*before)["layer"] != line["layer"] || (*before)["page_tokens"] != line["page_tokens"]) {
+      Json& row = rows_.emplace_back(line);
+      for (const char* name : {"step", "page", "rank", "mass", "dynamics", "work_sha256_prefix", "line", "lines"}) {
+        row.erase(name);
+      }
+      row.update(line["dynamics"]);
+      row["pages"] = Json::array();
+    }
+    before = &line;
+    Json& pages = rows_.back()["pages"];
+    const Json& rank = line["rank"];
+    if (pages.empty() || pages.back()["page"] != line["page"]) {
+      pages.push_back({{"page", line["page"]}, {"rank_first", rank}, {"rank_min", rank}, {"rank_max", rank}});
+    }
+    Json& page = pages.back();
+    page["rank_min"] = std::min(page["rank_min"], rank);
+    page["rank_max"] = std::max(page["rank_max"], rank);
+    page["rank_last"] = rank;
+  }
+}
 
 }  // namespace
 
@@ -203,6 +218,10 @@ std::unique_ptr<QualityStudy> MakeSparsityStudy(StudyInput input) {
 std::unique_ptr<QualityStudy> MakeDynamicsStudy(StudyInput input) {
   return std::make_unique<DynamicsStudy>(std::move(input));
 }
+
+std::unique_ptr<QualitySummary> MakeSparsitySummary() { return MakeSumsSummary({"layer"}, PerStep); }
+
+std::unique_ptr<QualitySummary> MakeDynamicsSummary() { return std::make_unique<DynamicsSummary>(); }
 
 std::string SparsityTable(const Json& summary) {
   std::string text =

@@ -27,18 +27,17 @@ std::vector<int32_t> PageRanks(std::span<const float> values) {
   return ranks;
 }
 
-std::vector<double> RecallAccuracy(std::span<const int32_t> truth, std::span<const int32_t> estimated, int32_t max_k) {
+std::vector<int32_t> RecallHits(std::span<const int32_t> truth, std::span<const int32_t> estimated, int32_t max_k) {
   const size_t n = std::min({truth.size(), estimated.size(), static_cast<size_t>(max_k)});
-  std::vector<double> accuracy(n);
+  std::vector<int32_t> hits(n);
   // A page counts from the k on that both rankings have reached it.
   for (size_t i = 0; i < n; ++i) {
     const auto found = std::find(estimated.begin(), estimated.begin() + static_cast<int64_t>(n), truth[i]);
     const auto at = std::max(i, static_cast<size_t>(found - estimated.begin()));
-    if (at < n) accuracy[at] += 1;
+    if (at < n) ++hits[at];
   }
-  std::partial_sum(accuracy.begin(), accuracy.end(), accuracy.begin());
-  for (size_t i = 0; i < n; ++i) accuracy[i] /= static_cast<double>(i + 1);
-  return accuracy;
+  std::partial_sum(hits.begin(), hits.end(), hits.begin());
+  return hits;
 }
 
 PageMass SumPages(std::span<const float> token_mass, int32_t page_tokens) {

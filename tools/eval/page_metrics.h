@@ -14,9 +14,9 @@ std::vector<int32_t> RankPages(std::span<const float> values);
 // rank[i]: place of index i in RankPages(values), 0 = best.
 std::vector<int32_t> PageRanks(std::span<const float> values);
 
-// accuracy[k - 1] = share of the true best k that are among the estimated best k, for k = 1 .. max_k, at most as many
-// as there are pages. Both rankings: [n_pages], best first; `estimated` may hold other pages than `truth`.
-std::vector<double> RecallAccuracy(std::span<const int32_t> truth, std::span<const int32_t> estimated, int32_t max_k);
+// hits[k - 1] = how many of the true best k are among the estimated best k, for k = 1 .. max_k, at most as many as
+// there are pages. Both rankings: [n_pages], best first; `estimated` may hold other pages than `truth`.
+std::vector<int32_t> RecallHits(std::span<const int32_t> truth, std::span<const int32_t> estimated, int32_t max_k);
 
 // What each page of `page_tokens` tokens holds of a query's attention. token_mass: [n_tokens], shares of 1.
 struct PageMass {

@@ -18,20 +18,16 @@ TEST(RankPages, HigherFirstThenTheLowerPageAndNanLast) {
 }
 
 // Algorithms 10.5.
-TEST(RecallAccuracy, WorkedExample) {
+TEST(RecallHits, WorkedExample) {
   const Pages truth = {0, 4, 2, 1, 3, 5}, estimated = {0, 2, 5, 1, 4, 3};
-  const auto accuracy = RecallAccuracy(truth, estimated, 3);
-  ASSERT_EQ(accuracy.size(), 3u);
-  EXPECT_DOUBLE_EQ(accuracy[0], 1);
-  EXPECT_DOUBLE_EQ(accuracy[1], 1.0 / 2);
-  EXPECT_DOUBLE_EQ(accuracy[2], 2.0 / 3);
-  EXPECT_DOUBLE_EQ(RecallAccuracy(truth, estimated, 6)[4], 4.0 / 5);
+  EXPECT_EQ(RecallHits(truth, estimated, 3), (Pages{1, 1, 2}));
+  EXPECT_EQ(RecallHits(truth, estimated, 6), (Pages{1, 1, 2, 3, 4, 6}));
 }
 
-TEST(RecallAccuracy, EndsWithThePages) {
+TEST(RecallHits, EndsWithThePages) {
   const Pages truth = {1, 0}, estimated = {0, 1};
-  EXPECT_EQ(RecallAccuracy(truth, estimated, 40), (std::vector<double>{0, 1}));
-  EXPECT_TRUE(RecallAccuracy({}, {}, 40).empty());
+  EXPECT_EQ(RecallHits(truth, estimated, 40), (Pages{0, 2}));
+  EXPECT_TRUE(RecallHits({}, {}, 40).empty());
 }
 
 // Algorithms 10.5: pages of (key, mass).

@@ -11,9 +11,12 @@
 
 #include "tools/common/interrupt.h"
 #include "tools/common/progress.h"
+#include "tools/eval/cell_records.h"
 #include "tools/eval/eval_flags.h"
 #include "tools/eval/lockstep.h"
 #include "tools/eval/longbench_prompt.h"
+#include "tools/eval/quality_log.h"
+#include "tools/eval/records.h"
 #include "tools/eval/tasks.h"
 
 namespace arkvale::tools {
@@ -24,6 +27,7 @@ struct TaskKind {
   const char* name;
   const char* description;
   std::unique_ptr<QualityStudy> (*make)(StudyInput);
+  std::unique_ptr<QualitySummary> (*summary)();
   std::string (*table)(const Json& summary);
   bool judges_digests;     // every digest is a cell, else --kv-digest alone
   bool dense_layers_too;   // all layers of full attention, else the managed ones
@@ -34,59 +38,70 @@ constexpr TaskKind kRecall = {"recall",
                               "Compares the pages that digests find with those that hold the largest q.k, on the "
                               "steps of a dense run.",
                               MakeRecallStudy,
+                              MakeRecallSummary,
                               RecallTable,
                               true,
                               false};
 constexpr TaskKind kSparsity = {"sparsity",
                                 "Counts the pages that hold 90 % and 99 % of each layer's attention.",
                                 MakeSparsityStudy,
+                                MakeSparsitySummary,
                                 SparsityTable,
                                 false,
                                 true};
-constexpr TaskKind kDynamics = {
-    "dynamics", "Follows the ranks of pages from step to step.", MakeDynamicsStudy, DynamicsTable, false, false, true};
-constexpr TaskKind kRecalls = {
-    "recalls", "Counts the pages recalled a step at every capacity and top-k.", MakeRecallsStudy, RecallsTable, false,
-    false};
+constexpr TaskKind kDynamics = {"dynamics",
+                                "Follows the ranks of pages from step to step.",
+                                MakeDynamicsStudy,
+                                MakeDynamicsSummary,
+                                DynamicsTable,
+                                false,
+                                false,
+                                true};
+constexpr TaskKind kRecalls = {"recalls",
+                               "Counts the pages recalled a step at every capacity and top-k.",
+                               MakeRecallsStudy,
+                               MakeRecallsSummary,
+                               RecallsTable,
+                               false,
+                               false};
 
 struct Flags {
   EvalFlags eval;
   std::string texts, contexts, data, sets, chat = "auto", ks, layers, page_ids, capacities, topks;
-  int64_t steps = 0, limit = 0, max_prompt = 0;
+  int64_t steps = 0, max_prompt = 0;
   bool simulate = false;
   const CLI::Option* kv_group = nullptr;
 };
 
 void AddFlags(Cli& cli, const TaskKind& task, Flags& flags) {
-  auto& app = cli.app();
-  std::string group = "Records";
-  const auto add = [&](const char* name, auto& value, const char* type, const char* text, const char* shown) {
-    app.add_option(name, value, text)->type_name(type)->default_str(shown)->group(group);
-  };
-  add("--text", flags.texts, "FILE,...", "UTF-8 texts: a context, then steps of what follows", "none");
-  add("--context", flags.contexts, "N", "tokens of a text before its steps", "the preset's");
-  add("--data", flags.data, "DIR", "LongBench records: the context, then the question and the dense answer", "none");
-  add("--sets", flags.sets, "NAME,...", "LongBench sets", "all of DIR");
-  add("--chat", flags.chat, "auto|on|off", "wrap LongBench prompts in the model's chat template", "auto");
-  add("--max-prompt", flags.max_prompt, "N", "longer LongBench prompts lose their middle", "by the model's context");
-  add("--limit", flags.limit, "N", "first records of each set, or windows of each text", "the preset's");
-  add("--steps", flags.steps, "N", "steps observed of each record", "the preset's");
-  group = "Measures";
-  add("--layers", flags.layers, "L,...", "layers to look at", task.one_layer ? "the middle managed one" : "all");
-  if (task.make == MakeRecallStudy) add("--ks", flags.ks, "K,...", "k of recall@k", "1..40");
+  const FlagGroup records(cli, "Records");
+  records.Add("--text", flags.texts, "FILE,...", "UTF-8 texts: a context, then steps of what follows", "none");
+  records.Add("--context", flags.contexts, "N", "tokens of a text before its steps", "the preset's");
+  records.Add("--data", flags.data, "DIR", "LongBench records: the context, then the question and the dense answer",
+              "none");
+  records.Add("--sets", flags.sets, "NAME,...", "LongBench sets", "all of DIR");
+  records.Add("--chat", flags.chat, "auto|on|off", "wrap LongBench prompts in the model's chat template", "auto");
+  records.Add("--max-prompt", flags.max_prompt, "N", "longer LongBench prompts lose their middle",
+              "by the model's context");
+  flags.eval.AddLimit(records, "first records of each set, or windows of each text", "the preset's");
+  records.Add("--steps", flags.steps, "N", "steps observed of each record", "the preset's");
+  const FlagGroup measures(cli, "Measures");
+  measures.Add("--layers", flags.layers, "L,...", "layers to look at",
+               task.one_layer ? "the middle managed one" : "all");
+  if (task.make == MakeRecallStudy) measures.Add("--ks", flags.ks, "K,...", "k of recall@k", "1..40");
   if (task.make == MakeDynamicsStudy)
-    add("--page-ids", flags.page_ids, "P,...", "pages to follow", "0 and the widest 6");
+    measures.Add("--page-ids", flags.page_ids, "P,...", "pages to follow", "0 and the widest 6");
   if (task.make == MakeRecallsStudy || task.make == MakeDynamicsStudy) {
     const bool grid = task.make == MakeRecallsStudy;
-    add("--capacities", flags.capacities, "N,...", "pages kept", grid ? "4..128" : "the budget's");
-    add("--topks", flags.topks, "K,...", "pages chosen a step", grid ? "4..64" : "the paper's of the budget");
+    measures.Add("--capacities", flags.capacities, "N,...", "pages kept", grid ? "4..128" : "the budget's");
+    measures.Add("--topks", flags.topks, "K,...", "pages chosen a step", grid ? "4..64" : "the paper's of the budget");
   }
   if (task.make == MakeRecallsStudy) {
-    app.add_flag("--simulate", flags.simulate, "the ArkVale paper's set-up: true ranking of a layer, nothing pinned")
-        ->group(group);
+    measures.AddSwitch("--simulate", flags.simulate,
+                       "the ArkVale paper's set-up: true ranking of a layer, nothing pinned");
   }
   flags.eval.Add(cli);
-  flags.kv_group = app.get_option("--kv-group");
+  flags.kv_group = cli.app().get_option("--kv-group");
 }
 
 struct Plan {
@@ -181,7 +196,8 @@ Status MakeCells(const TaskKind& task, const Flags& flags, Preset preset, const 
 Status ReadInputs(const Flags& flags, Preset preset, const Runtime& runtime, Plan& plan) {
   const bool quick = preset == Preset::kQuick;
   plan.steps = flags.steps > 0 ? flags.steps : quick ? 16 : preset == Preset::kStandard ? 64 : 256;
-  const int64_t n_records = flags.limit > 0 ? flags.limit : quick ? 1 : 4;
+  ARKVALE_ASSIGN_OR_RETURN(const int64_t limit, flags.eval.limit());
+  const int64_t n_records = limit > 0 ? limit : quick ? 1 : 4;
   if (flags.texts.empty() == flags.data.empty()) return InvalidArgument("give either --text or --data");
   if (!flags.texts.empty()) {
     TextSource source{.path = {}, .n_records = n_records, .context_tokens = runtime.ctx_tokens() > 8192 ? 16384 : 7168};
@@ -213,9 +229,23 @@ Status ReadInputs(const Flags& flags, Preset preset, const Runtime& runtime, Pla
   return OkStatus();
 }
 
+// A record without any of the pages would leave no line.
+Status CheckPageIds(const Plan& plan) {
+  int64_t longest = 0;
+  for (const QualityInput& input : plan.inputs) longest = std::max(longest, std::ssize(input.context) + plan.steps);
+  const int64_t smallest = plan.cells.front().front().page_tokens;
+  const int64_t n_pages = (longest + smallest - 1) / smallest;
+  for (const int64_t page : plan.options.page_ids) {
+    if (page >= n_pages) {
+      return InvalidArgument("--page-ids " + std::to_string(page) + ": the longest record has " +
+                             std::to_string(n_pages) + " pages: use smaller ones");
+    }
+  }
+  return OkStatus();
+}
+
 Result<Plan> MakePlan(const TaskKind& task, const Flags& flags, const Runtime& runtime, const KvShape& shape) {
   if (flags.steps < 0) return InvalidArgument("--steps " + std::to_string(flags.steps) + ": use 1 or more");
-  if (flags.limit < 0) return InvalidArgument("--limit " + std::to_string(flags.limit) + ": use 1 or more");
   ARKVALE_ASSIGN_OR_RETURN(const Preset preset, flags.eval.preset());
   Plan plan;
   ARKVALE_RETURN_IF_ERROR(ParseMeasures(task, flags, plan.options));
@@ -223,50 +253,79 @@ Result<Plan> MakePlan(const TaskKind& task, const Flags& flags, const Runtime& r
   const int32_t n_dense = plan.cells.front().front().dense_layers;
   ARKVALE_RETURN_IF_ERROR(ChooseLayers(task, flags, shape, n_dense, plan));
   ARKVALE_RETURN_IF_ERROR(ReadInputs(flags, preset, runtime, plan));
+  ARKVALE_RETURN_IF_ERROR(CheckPageIds(plan));
   return plan;
 }
 
-Json Summary(const RunInfo& run, const Plan& plan, std::span<const std::unique_ptr<QualityStudy>> studies) {
-  Json rows = Json::array();
-  for (const auto& study : studies) {
-    for (Json& row : study->SummaryRows()) rows.push_back(std::move(row));
+// All that decides the lines of records beside what is fed.
+Json Setup(const RunInfo& run, const Plan& plan) {
+  Json cells = Json::array();
+  for (const auto& of_page : plan.cells) {
+    for (const KvOptions& cell : of_page) cells.push_back(CellFields(run, cell));
   }
-  Json summary = {{"schema", "arkvale.eval/1"}, {"task", run.task}, {"model", run.model}};
-  summary.update({{"model_sha256_prefix", run.model_sha256_prefix},
-                  {"records", plan.inputs.size()},
-                  {"steps", plan.steps},
-                  {"kv_groups", plan.options.groups},
-                  {"cells", std::move(rows)},
-                  {"machine", MachineJson(run.threads)}});
-  return summary;
+  const auto& [ks, layers, groups, page_ids, capacities, topks, simulate] = plan.options;
+  return {{"cells", std::move(cells)}, {"steps", plan.steps}, {"ks", ks},
+          {"layers", layers},          {"groups", groups},    {"page_ids", page_ids},
+          {"capacities", capacities},  {"topks", topks},      {"simulate", simulate}};
+}
+
+using Studies = std::vector<std::unique_ptr<QualityStudy>>;
+
+// The lines of record i, run now.
+Result<std::vector<Json>> RunRecord(Runtime& runtime, const Plan& plan, size_t i, const Studies& studies,
+                                    Progress& progress) {
+  const auto tell = [&](const char* what, int64_t done, int64_t total) {
+    progress.Show("record " + std::to_string(i + 1) + "/" + std::to_string(plan.inputs.size()) + ", " + what, done,
+                  total, "tokens");
+    return g_cancel ? Cancelled("interrupted") : OkStatus();
+  };
+  ARKVALE_ASSIGN_OR_RETURN(const QualityRecord record, ObserveRecord(runtime, plan.inputs[i], DenseOptions(), studies,
+                                                                     plan.options.layers, plan.steps, tell));
+  progress.Clear();
+  std::vector<Json> lines;
+  for (const auto& study : studies) {
+    for (Json& line : study->EndRecord(record)) lines.push_back(std::move(line));
+  }
+  return lines;
+}
+
+// Records of an earlier run are not run again.
+Status RunRecords(Runtime& runtime, const RunInfo& info, const TaskKind& task, const Flags& flags, const Plan& plan) {
+  ARKVALE_ASSIGN_OR_RETURN(const EngineOptions options, flags.eval.engine());
+  const Json setup = Setup(info, plan);
+  std::vector<std::string> works;
+  for (const QualityInput& input : plan.inputs) works.push_back(WorkId(setup, input));
+  ARKVALE_ASSIGN_OR_RETURN(const auto earlier, EarlierRecords::Load(flags.eval.out(), works));
+  ARKVALE_ASSIGN_OR_RETURN(const auto log, RecordLog::Open(flags.eval.out(), flags.eval.json(), true));
+  Studies studies;
+  for (const auto& cells : plan.cells) {
+    studies.push_back(task.make({info, runtime.cache().shape(), plan.options, cells}));
+  }
+  const auto rows = task.summary();
+  Progress progress(flags.eval.quiet());
+  for (size_t i = 0; i < plan.inputs.size(); ++i) {
+    std::vector<Json> lines = earlier.Lines(works[i]);
+    if (!lines.empty()) {
+      for (const Json& line : lines) ARKVALE_RETURN_IF_ERROR(log->Repeat(line));
+    } else {
+      ARKVALE_ASSIGN_OR_RETURN(lines, RunRecord(runtime, plan, i, studies, progress));
+      MarkLines(works[i], lines);
+      for (const Json& line : lines) ARKVALE_RETURN_IF_ERROR(log->Write(line));
+    }
+    rows->Add(lines);
+  }
+  Json summary = CellSummary(info, rows->Rows());
+  summary.update({{"records", plan.inputs.size()}, {"steps", plan.steps}, {"kv_groups", plan.options.groups}});
+  return log->Finish(summary, task.table(summary));
 }
 
 Status Run(const TaskKind& task, const Flags& flags) {
   ARKVALE_ASSIGN_OR_RETURN(const EngineOptions options, flags.eval.engine());
   ARKVALE_ASSIGN_OR_RETURN(const auto runtime, Runtime::Load(options));
-  const KvShape& shape = runtime->cache().shape();
-  ARKVALE_ASSIGN_OR_RETURN(const Plan plan, MakePlan(task, flags, *runtime, shape));
+  ARKVALE_ASSIGN_OR_RETURN(const Plan plan, MakePlan(task, flags, *runtime, runtime->cache().shape()));
   ARKVALE_ASSIGN_OR_RETURN(const RunInfo info,
                            RunInfo::Make(task.name, options, flags.eval.kv_opt(), runtime->threads()));
-  ARKVALE_ASSIGN_OR_RETURN(const auto log, RecordLog::Open(flags.eval.out(), flags.eval.json(), false));
-  std::vector<std::unique_ptr<QualityStudy>> studies;
-  for (const auto& cells : plan.cells) studies.push_back(task.make({info, shape, plan.options, cells}));
-  Progress progress(flags.eval.quiet());
-  for (size_t i = 0; i < plan.inputs.size(); ++i) {
-    const auto tell = [&](const char* what, int64_t done, int64_t total) {
-      progress.Show("record " + std::to_string(i + 1) + "/" + std::to_string(plan.inputs.size()) + ", " + what, done,
-                    total, "tokens");
-      return g_cancel ? Cancelled("interrupted") : OkStatus();
-    };
-    ARKVALE_ASSIGN_OR_RETURN(const QualityRecord record, ObserveRecord(*runtime, plan.inputs[i], DenseOptions(),
-                                                                       studies, plan.options.layers, plan.steps, tell));
-    progress.Clear();
-    for (const auto& study : studies) {
-      for (const Json& line : study->EndRecord(record)) ARKVALE_RETURN_IF_ERROR(log->Write(line));
-    }
-  }
-  const Json summary = Summary(info, plan, studies);
-  return log->Finish(summary, task.table(summary));
+  return RunRecords(*runtime, info, task, flags, plan);
 }
 
 int RunQuality(const TaskKind& task, int argc, char** argv) {

@@ -49,7 +49,6 @@ class Listener : public QualityStudy {
   ProbeNeeds Needs() const override { return needs_; }
   void Add(const LayerSight& sight) override { hear_(sight); }
   std::vector<Json> EndRecord(const QualityRecord&) override { return {}; }
-  std::vector<Json> SummaryRows() const override { return {}; }
 
  private:
   const ProbeNeeds needs_;
@@ -60,6 +59,11 @@ std::vector<std::unique_ptr<QualityStudy>> Studies(std::unique_ptr<QualityStudy>
   std::vector<std::unique_ptr<QualityStudy>> studies;
   studies.push_back(std::move(study));
   return studies;
+}
+
+std::vector<Json> SummaryRows(std::unique_ptr<QualitySummary> summary, const std::vector<Json>& lines) {
+  summary->Add(lines);
+  return summary->Rows();
 }
 
 std::vector<int32_t> Layers(int32_t first, int32_t end) {
@@ -188,7 +192,7 @@ TEST(RecallStudy, FullBudgetsReadEverythingAndCodesFindMore) {
       *runtime, {Cell(256, DigestKind::kCentroid), Cell(256, DigestKind::kCode2), Cell(2048, DigestKind::kCode2)})));
   const auto record = ObserveRecord(*runtime, input, DenseOptions(), studies, Layers(2, 30), /*steps=*/4, NoProgress);
   ASSERT_TRUE(record.ok()) << record.status().ToString();
-  const std::vector<Json> lines = studies[0]->EndRecord(*record), rows = studies[0]->SummaryRows();
+  const std::vector<Json> lines = studies[0]->EndRecord(*record), rows = SummaryRows(MakeRecallSummary(), lines);
   ASSERT_EQ(lines.size(), 3u * 2 * 2);
   ASSERT_EQ(rows.size(), lines.size());
   for (size_t i = 0; i < rows.size(); ++i) {
@@ -230,7 +234,8 @@ TEST(RecallsStudy, MoreRoomRecallsLess) {
     const auto studies = Studies(MakeRecallsStudy(std::move(in)));
     const auto record = ObserveRecord(*runtime, input, DenseOptions(), studies, Layers(2, 30), 8, NoProgress);
     ASSERT_TRUE(record.ok()) << record.status().ToString();
-    const std::vector<Json> rows = studies[0]->EndRecord(*record);
+    const std::vector<Json> lines = studies[0]->EndRecord(*record), rows = SummaryRows(MakeRecallsSummary(), lines);
+    ASSERT_EQ(lines.size(), 6u);
     ASSERT_EQ(rows.size(), 6u);
     std::map<std::pair<int, int>, double> recalls;
     for (const Json& row : rows) {
@@ -255,7 +260,9 @@ TEST(AttentionStudies, CountPagesAndFollowRanks) {
   studies.push_back(MakeDynamicsStudy(Input(*runtime, {Cell(256, DigestKind::kCuboidMean)})));
   const auto record = ObserveRecord(*runtime, input, DenseOptions(), studies, {0, 16}, 20, NoProgress);
   ASSERT_TRUE(record.ok()) << record.status().ToString();
-  for (const Json& row : studies[0]->EndRecord(*record)) {
+  const std::vector<Json> sparsity = SummaryRows(MakeSparsitySummary(), studies[0]->EndRecord(*record));
+  EXPECT_EQ(sparsity.size(), 2u);
+  for (const Json& row : sparsity) {
     const auto n90 = row["n90_pages"].get<double>(), n99 = row["n99_pages"].get<double>();
     EXPECT_LE(1, n90);
     EXPECT_LE(n90, n99);
@@ -264,13 +271,15 @@ TEST(AttentionStudies, CountPagesAndFollowRanks) {
   }
   const std::vector<Json> lines = studies[1]->EndRecord(*record);
   EXPECT_EQ(lines.size(), 2u * 7 * 20) << "page 0 and six more, 20 steps of two layers";
-  for (const Json& row : studies[1]->SummaryRows()) {
+  const std::vector<Json> dynamics = SummaryRows(MakeDynamicsSummary(), lines);
+  EXPECT_EQ(dynamics.size(), 2u);
+  for (const Json& row : dynamics) {
     EXPECT_GE(row["churn"].get<double>(), 0);
     EXPECT_LE(row["churn"].get<double>(), 1);
     EXPECT_TRUE(row["revival"].is_number());
   }
-  EXPECT_FALSE(SparsityTable({{"cells", studies[0]->SummaryRows()}}).empty());
-  EXPECT_FALSE(DynamicsTable({{"cells", studies[1]->SummaryRows()}}).empty());
+  EXPECT_FALSE(SparsityTable({{"cells", sparsity}}).empty());
+  EXPECT_FALSE(DynamicsTable({{"cells", dynamics}}).empty());
 }
 
 }  // namespace

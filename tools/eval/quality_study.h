@@ -1,5 +1,5 @@
 // What the selection-quality tasks (evaluation protocol 5) have in common: a study is fed with what every query of the
-// dense run sees and makes records and summary rows of it.
+// dense run sees and makes the lines of a record of it, and summary rows are made of lines alone.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,7 @@
 #include "kv/shape.h"
 #include "tools/common/json.h"
 #include "tools/eval/page_probe.h"
+#include "tools/eval/quality_summary.h"
 #include "tools/eval/records.h"
 
 namespace arkvale::tools {
@@ -46,17 +47,19 @@ class QualityStudy {
   virtual ~QualityStudy() = default;
   virtual ProbeNeeds Needs() const = 0;
   virtual void Add(const LayerSight& sight) = 0;
-  // The record's lines; the next sight is another record's.
+  // The record's lines, with all that the summary needs of them; the next sight is another record's.
   virtual std::vector<Json> EndRecord(const QualityRecord& record) = 0;
-  // Over all records.
-  virtual std::vector<Json> SummaryRows() const = 0;
 };
 
-// A task: how its study is made and its rows are shown.
+// A task: how its study and its summary are made and the rows are shown.
 std::unique_ptr<QualityStudy> MakeRecallStudy(StudyInput input);
 std::unique_ptr<QualityStudy> MakeSparsityStudy(StudyInput input);
 std::unique_ptr<QualityStudy> MakeDynamicsStudy(StudyInput input);
 std::unique_ptr<QualityStudy> MakeRecallsStudy(StudyInput input);
+std::unique_ptr<QualitySummary> MakeRecallSummary();
+std::unique_ptr<QualitySummary> MakeSparsitySummary();
+std::unique_ptr<QualitySummary> MakeDynamicsSummary();
+std::unique_ptr<QualitySummary> MakeRecallsSummary();
 std::string RecallTable(const Json& summary);
 std::string SparsityTable(const Json& summary);
 std::string DynamicsTable(const Json& summary);

@@ -20,53 +20,68 @@ constexpr const char* kPageSetNames[] = {"all", "candidates"};
 // Where more than this share is found by chance no claim is made.
 constexpr double kMostChance = 0.25;
 
-// Sums over (step, layer, group) samples.
+// Sums over the (step, group) samples of a layer.
 struct RecallSums {
-  struct AtK {
-    double recall = 0, chance = 0;
-    int64_t n = 0;
-  };
-  std::vector<AtK> at_k;  // k - 1
+  std::map<int32_t, int64_t> samples;  // by the number of pages that were ranked
+  std::vector<int64_t> found;          // by k, from 1: of the truly best k
   double mass = 0, oracle = 0;
   int64_t n_mass = 0;
 
-  void AddRanking(std::span<const double> accuracy, int64_t n_pages) {
-    if (at_k.size() < accuracy.size()) at_k.resize(accuracy.size());
-    for (size_t i = 0; i < accuracy.size(); ++i) {
-      at_k[i].recall += accuracy[i];
-      at_k[i].chance += static_cast<double>(i + 1) / static_cast<double>(n_pages);
-      ++at_k[i].n;
-    }
+  void AddRanking(std::span<const int32_t> hits, int32_t n_pages) {
+    ++samples[n_pages];
+    if (found.size() < hits.size()) found.resize(hits.size());
+    for (size_t i = 0; i < hits.size(); ++i) found[i] += hits[i];
   }
-  void Merge(const RecallSums& o) {
-    if (at_k.size() < o.at_k.size()) at_k.resize(o.at_k.size());
-    for (size_t i = 0; i < o.at_k.size(); ++i) {
-      at_k[i].recall += o.at_k[i].recall;
-      at_k[i].chance += o.at_k[i].chance;
-      at_k[i].n += o.at_k[i].n;
-    }
-    mass += o.mass;
-    oracle += o.oracle;
-    n_mass += o.n_mass;
+
+  Json ToJson(std::span<const int64_t> ks) const {
+    Json by_pages = Json::object(), found_at = Json::object();
+    for (const auto& [n_pages, n] : samples) by_pages[std::to_string(n_pages)] = n;
+    for (const int64_t k : ks) found_at[std::to_string(k)] = k <= std::ssize(found) ? found[k - 1] : 0;
+    return {{"samples_by_pages", by_pages},
+            {"found_at", found_at},
+            {"mass_samples", n_mass},
+            {"mass", mass},
+            {"mass_oracle", oracle}};
   }
 };
 
-void AddFields(const RecallSums& sums, std::span<const int64_t> ks, Json& json) {
+// A sample counts at every k up to its pages.
+Json LayerMeasures(const Json& sums) {
   Json recall = Json::object(), chance = Json::object();
-  for (const int64_t k : ks) {
-    const auto at = static_cast<size_t>(k - 1);
-    const bool any = at < sums.at_k.size();
-    const double n = any ? static_cast<double>(sums.at_k[at].n) : 0;
-    recall[std::to_string(k)] = any ? Json(sums.at_k[at].recall / n) : Json(nullptr);
-    chance[std::to_string(k)] = any ? Json(sums.at_k[at].chance / n) : Json(nullptr);
+  for (const auto& [name, found] : sums["found_at"].items()) {
+    const int64_t k = std::stoll(name);
+    int64_t n = 0;
+    double expected = 0;
+    for (const auto& [pages, samples] : sums["samples_by_pages"].items()) {
+      const int64_t n_pages = std::stoll(pages);
+      if (n_pages < k) continue;
+      n += samples.get<int64_t>();
+      expected += samples.get<double>() * static_cast<double>(k) / static_cast<double>(n_pages);
+    }
+    recall[name] = MeanOfSum(found, k * n);
+    chance[name] = MeanOfSum(expected, n);
   }
-  const auto mean = [&](double sum) {
-    return sums.n_mass > 0 ? Json(sum / static_cast<double>(sums.n_mass)) : Json(nullptr);
-  };
-  json["recall_at"] = recall;
-  json["mass_recall"] = mean(sums.mass);
-  json["mass_oracle"] = mean(sums.oracle);
-  json["chance"] = chance;
+  return {{"recall_at", recall},
+          {"mass_recall", MeanOfSum(sums["mass"], sums["mass_samples"])},
+          {"mass_oracle", MeanOfSum(sums["mass_oracle"], sums["mass_samples"])},
+          {"chance", chance}};
+}
+
+// `sums`: of each layer, by its name.
+Json RecallMeasures(const Json& sums) {
+  Json all = Json::object();
+  for (const Json& of_layer : sums) AddSums(of_layer, all);
+  return LayerMeasures(all);
+}
+
+Json RecallMeasuresAndLayers(const Json& sums) {
+  Json measures = RecallMeasures(sums);
+  Json& layers = measures["layers"] = Json::array();
+  for (const auto& [layer, of_layer] : sums.items()) {
+    layers.push_back({{"layer", std::stoi(layer)}});
+    layers.back().update(LayerMeasures(of_layer));
+  }
+  return measures;
 }
 
 class RecallStudy : public QualityStudy {
@@ -83,7 +98,6 @@ class RecallStudy : public QualityStudy {
   }
   void Add(const LayerSight& sight) override;
   std::vector<Json> EndRecord(const QualityRecord& record) override;
-  std::vector<Json> SummaryRows() const override;
 
  private:
   struct Key {  // of a measure
@@ -100,13 +114,12 @@ class RecallStudy : public QualityStudy {
   void AddMass(const LayerSight& sight, const ResidencySim& sim, std::span<const double> mass, size_t cell,
                size_t size);
   ResidencySim& Sim(size_t cell, size_t size, int32_t layer, int32_t group);
-  Json Row(Json json, const Key& key, const ByLayer& sums, bool layers) const;
 
   const StudyInput in_;
   const std::vector<DigestKind> digests_;
   int32_t max_k_ = 0;
   std::map<SimKey, ResidencySim> sims_;
-  std::map<Key, ByLayer> record_, total_;
+  std::map<Key, ByLayer> record_;
 };
 
 void RecallStudy::Add(const LayerSight& sight) {
@@ -127,13 +140,14 @@ void RecallStudy::AddGroup(const LayerSight& sight, size_t digest, size_t size, 
                            std::span<const float> truth, std::span<const float> estimate,
                            std::span<const double> mass) {
   const KvOptions& any = in_.cells.front();
-  const int32_t end = std::max(any.sink_pages, sight.n_pages - any.window_pages);
-  const std::pair<int32_t, int32_t> ranges[] = {{0, sight.n_filled}, {any.sink_pages, end}};
-  std::vector<double> accuracy[kPageSets];
+  const int32_t begin = std::min(any.sink_pages, sight.n_filled);
+  const int32_t end = std::max(begin, sight.n_pages - any.window_pages);
+  const std::pair<int32_t, int32_t> ranges[] = {{0, sight.n_filled}, {begin, end}};
+  std::vector<int32_t> hits[kPageSets];
   for (int set = 0; set < kPageSets && !sight.prefill_end; ++set) {
     const auto [first, last] = ranges[set];
-    accuracy[set] = RecallAccuracy(RankPages(truth.subspan(first, last - first)),
-                                   RankPages(estimate.subspan(first, last - first)), max_k_);
+    hits[set] = RecallHits(RankPages(truth.subspan(first, last - first)),
+                           RankPages(estimate.subspan(first, last - first)), max_k_);
   }
   for (size_t cell = 0; cell < in_.cells.size(); ++cell) {
     if (in_.cells[cell].digest != digests_[digest]) continue;
@@ -145,7 +159,7 @@ void RecallStudy::AddGroup(const LayerSight& sight, size_t digest, size_t size, 
     sim.Step(sight.n_pages, estimate);
     for (int set = 0; set < kPageSets; ++set) {
       const auto [first, last] = ranges[set];
-      record_[{cell, size, static_cast<PageSet>(set)}][sight.layer].AddRanking(accuracy[set], last - first);
+      record_[{cell, size, static_cast<PageSet>(set)}][sight.layer].AddRanking(hits[set], last - first);
     }
     if (sim.over_budget()) AddMass(sight, sim, mass, cell, size);
   }
@@ -182,40 +196,19 @@ ResidencySim& RecallStudy::Sim(size_t cell, size_t size, int32_t layer, int32_t 
       .first->second;
 }
 
-Json RecallStudy::Row(Json json, const Key& key, const ByLayer& sums, bool layers) const {
-  RecallSums all;
-  for (const auto& [layer, at] : sums) all.Merge(at);
-  json["kv_group"] = in_.options.groups[key.group];
-  json["page_set"] = kPageSetNames[key.set];
-  AddFields(all, in_.options.ks, json);
-  if (!layers) return json;
-  Json rows = Json::array();
-  for (const auto& [layer, at] : sums) {
-    Json row = {{"layer", layer}};
-    AddFields(at, in_.options.ks, row);
-    rows.push_back(std::move(row));
-  }
-  json["layers"] = std::move(rows);
-  return json;
-}
-
 std::vector<Json> RecallStudy::EndRecord(const QualityRecord& record) {
   std::vector<Json> lines;
-  for (const auto& [key, sums] : record_) {
-    lines.push_back(Row(QualityFields(in_.run, in_.cells[key.cell], record), key, sums, /*layers=*/false));
-    for (const auto& [layer, at] : sums) total_[key][layer].Merge(at);
+  for (const auto& [key, by_layer] : record_) {
+    Json& line = lines.emplace_back(QualityFields(in_.run, in_.cells[key.cell], record));
+    line["kv_group"] = in_.options.groups[key.group];
+    line["page_set"] = kPageSetNames[key.set];
+    Json sums = Json::object();
+    for (const auto& [layer, of_layer] : by_layer) sums[std::to_string(layer)] = of_layer.ToJson(in_.options.ks);
+    SetSums(std::move(sums), RecallMeasures, line);
   }
   record_.clear();
   sims_.clear();
   return lines;
-}
-
-std::vector<Json> RecallStudy::SummaryRows() const {
-  std::vector<Json> rows;
-  for (const auto& [key, sums] : total_) {
-    rows.push_back(Row(CellFields(in_.run, in_.cells[key.cell]), key, sums, /*layers=*/true));
-  }
-  return rows;
 }
 
 // The ks of a table: the papers' where all are there.
@@ -241,6 +234,8 @@ std::string PercentCell(const Json& value, const Json& chance) {
 std::unique_ptr<QualityStudy> MakeRecallStudy(StudyInput input) {
   return std::make_unique<RecallStudy>(std::move(input));
 }
+
+std::unique_ptr<QualitySummary> MakeRecallSummary() { return MakeSumsSummary({"page_set"}, RecallMeasuresAndLayers); }
 
 std::string RecallTable(const Json& summary) {
   const Json& rows = summary["cells"];

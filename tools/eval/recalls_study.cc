@@ -22,15 +22,17 @@ struct GridPoint {
 struct RecallCounts {
   double recalled = 0, inserted = 0, recalled_bytes = 0;
   int64_t steps = 0;
+
+  Json ToJson() const {
+    return {{"steps", steps}, {"recalled", recalled}, {"inserted", inserted}, {"recalled_bytes", recalled_bytes}};
+  }
 };
 
-struct Means {
-  double recalled, inserted, recalled_bytes;
-};
-
-Means PerStep(const RecallCounts& c) {
-  const double steps = static_cast<double>(std::max<int64_t>(c.steps, 1));
-  return {c.recalled / steps, c.inserted / steps, c.recalled_bytes / steps};
+Json PerStep(const Json& sums) {
+  const Json& steps = sums["steps"];
+  return {{"recalls_per_step", MeanOfSum(sums["recalled"], steps)},
+          {"inserted_per_step", MeanOfSum(sums["inserted"], steps)},
+          {"recalled_bytes_per_step", MeanOfSum(sums["recalled_bytes"], steps)}};
 }
 
 class RecallsStudy : public QualityStudy {
@@ -52,7 +54,6 @@ class RecallsStudy : public QualityStudy {
   }
   void Add(const LayerSight& sight) override;
   std::vector<Json> EndRecord(const QualityRecord& record) override;
-  std::vector<Json> SummaryRows() const override;
 
  private:
   struct Key {
@@ -67,13 +68,12 @@ class RecallsStudy : public QualityStudy {
   };
 
   std::vector<std::pair<GridPoint, PageBudget>> Grid(const KvOptions& cell, int32_t layer) const;
-  Json Row(Json json, const Key& key, const RecallCounts& counts) const;
+  Json Line(Json json, const Key& key, const RecallCounts& counts) const;
 
   const StudyInput in_;
   const std::vector<DigestKind> digests_;
   std::vector<KvOptions> cells_;
   std::map<SimKey, ResidencySim> sims_;
-  std::map<Key, RecallCounts> total_;
 };
 
 // Points that the budget's rule admits.
@@ -117,8 +117,7 @@ void RecallsStudy::Add(const LayerSight& sight) {
   }
 }
 
-Json RecallsStudy::Row(Json json, const Key& key, const RecallCounts& counts) const {
-  const Means means = PerStep(counts);
+Json RecallsStudy::Line(Json json, const Key& key, const RecallCounts& counts) const {
   json["budget_tokens"] = key.point.capacity * in_.page_tokens();
   json["kv_group"] = in_.options.groups[key.size];
   json["ranking"] = in_.options.simulate ? "true" : "digest";
@@ -127,9 +126,7 @@ Json RecallsStudy::Row(Json json, const Key& key, const RecallCounts& counts) co
   }
   json["capacity_pages"] = key.point.capacity;
   json["topk_pages"] = key.point.topk;
-  json["recalls_per_step"] = means.recalled;
-  json["inserted_per_step"] = means.inserted;
-  json["recalled_bytes_per_step"] = means.recalled_bytes;
+  SetSums(counts.ToJson(), PerStep, json);
   return json;
 }
 
@@ -149,21 +146,10 @@ std::vector<Json> RecallsStudy::EndRecord(const QualityRecord& record) {
   }
   std::vector<Json> lines;
   for (const auto& [key, c] : counts) {
-    lines.push_back(Row(QualityFields(in_.run, cells_[key.cell], record), key, c));
-    RecallCounts& total = total_[key];
-    total.recalled += c.recalled;
-    total.inserted += c.inserted;
-    total.recalled_bytes += c.recalled_bytes;
-    total.steps += c.steps;
+    lines.push_back(Line(QualityFields(in_.run, cells_[key.cell], record), key, c));
   }
   sims_.clear();
   return lines;
-}
-
-std::vector<Json> RecallsStudy::SummaryRows() const {
-  std::vector<Json> rows;
-  for (const auto& [key, counts] : total_) rows.push_back(Row(CellFields(in_.run, cells_[key.cell]), key, counts));
-  return rows;
 }
 
 // What one table shows: all rows that differ in capacity and top-k alone.
@@ -177,6 +163,8 @@ std::string GridName(const Json& row) {
 std::unique_ptr<QualityStudy> MakeRecallsStudy(StudyInput input) {
   return std::make_unique<RecallsStudy>(std::move(input));
 }
+
+std::unique_ptr<QualitySummary> MakeRecallsSummary() { return MakeSumsSummary({"ranking", "capacity_pages"}, PerStep); }
 
 std::string RecallsTable(const Json& summary) {
   std::vector<std::string> names;
