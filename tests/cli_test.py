@@ -420,6 +420,72 @@ class Cli(unittest.TestCase):
         self.assertEqual(json.loads(self.read("summary.json")), last)
         self.assertIn("| 512 | arkvale | 192 |", self.read("summary.md"))
         self.assertEqual(len(self.read("steps.jsonl").splitlines()), 3 * (3 + 2 * 128))
+        # Killed in the last line: the other cells of its copy run are kept, and so are their steps.
+        steps, whole = self.read("steps.jsonl"), self.read("records.jsonl")
+        self.file("records.jsonl", whole[:-500].encode())
+        again = run(*args, "--out", self.folder.name, "--steps-out", os.path.join(self.folder.name, "steps.jsonl"))
+        self.assertEqual((again.returncode, again.stderr), (0, b""))
+        self.assertEqual(self.without_times(again.stdout), self.without_times(result.stdout))
+        kept = whole[:whole.rindex("\n", 0, -500) + 1]
+        self.assertEqual(len(kept.splitlines()), 8)
+        self.assertTrue(self.read("records.jsonl").startswith(kept))
+        self.assertEqual(len(self.read("records.jsonl").splitlines()), 9)
+        self.assertEqual(self.without_times(self.read("steps.jsonl").encode()), self.without_times(steps.encode()))
+
+    def without_times(self, lines):
+        """JSON lines of `eval fidelity` without what differs from run to run."""
+        times = {"wall_ms", "step_ms", "step_ms_median", "estimate_select_ms", "estimate_select_share"}
+
+        def strip(pairs):
+            return {name: value for name, value in pairs if name not in times}
+        return [json.dumps(json.loads(line, object_pairs_hook=strip)) for line in lines.splitlines()]
+
+    def test_eval_fidelity_goes_on_where_it_was_interrupted(self):
+        args = ["eval", "fidelity", "-m", SMOLLM2, "--text", NOVEL, "--context", "200", "--windows", "2", "--policies",
+                "arkvale,streaming", "--budgets", "96", "--pages", "16", "--json", "--quiet", "--out", self.folder.name]
+        first = run(*args, "--steps", "5")
+        self.assertEqual((first.returncode, first.stderr), (0, b""))
+        lines = self.read("records.jsonl").splitlines(keepends=True)
+        self.assertEqual(len(lines), 2 * 3)
+        versus = json.loads(first.stdout.splitlines()[-1])["summary"]["versus"]
+        self.assertEqual([(row["versus"], row["windows"]) for row in versus], [("streaming", 2)])
+        self.assertEqual(run(*args, "--steps", "5").stdout, first.stdout, "nothing ran, times included")
+        for kept, rest in ((3, ""), (4, lines[4][:100]), (1, "")):
+            with self.subTest(kept=kept):
+                self.file("records.jsonl", ("".join(lines[:kept]) + rest).encode())
+                again = run(*args, "--steps", "5")
+                self.assertEqual(self.without_times(again.stdout), self.without_times(first.stdout))
+                self.assertEqual(again.stdout.splitlines()[:kept], first.stdout.splitlines()[:kept])
+                self.assertEqual(len(self.read("records.jsonl").splitlines()), 6)
+        # Other steps are other records, of which the first run's are no part; and these are still there.
+        self.file("records.jsonl", "".join(lines).encode())
+        other = run(*args, "--steps", "4")
+        cells = json.loads(other.stdout.splitlines()[-1])["summary"]["cells"]
+        self.assertEqual([(c["windows"], c["steps"]) for c in cells], [(2, 8)] * 3)
+        self.assertEqual(len(self.read("records.jsonl").splitlines()), 12)
+        self.assertEqual(run(*args, "--steps", "5").stdout, first.stdout)
+        # A log from before records held their steps.
+        records = [json.loads(line)["record"] for line in lines]
+        for record in records:
+            del record["steps"]
+        self.file("records.jsonl", "".join(json.dumps({"record": r}) + "\n" for r in records).encode())
+        old = run(*args, "--steps", "5")
+        self.assertEqual(self.without_times(old.stdout), self.without_times(first.stdout))
+
+    def test_eval_fidelity_in_chunks_scores_what_eval_perplexity_does(self):
+        for model in (SMOLLM2, GEMMA):  # without and with a BOS
+            def ppl(task, *args):
+                result = run("eval", task, "-m", model, "--text", NOVEL, *args, "--policies", "full", "--json",
+                             "--quiet")
+                self.assertEqual((result.returncode, result.stderr), (0, b""))
+                *records, last = [json.loads(line) for line in result.stdout.splitlines()]
+                return [line["record"]["ppl"] for line in records] + [last["summary"]["cells"][0]["ppl"]]
+            chunks, halves = ppl("fidelity", "--llama-chunks", "64", "--windows", "2"), ppl(
+                "perplexity", "--chunk", "64", "--limit", "2")
+            self.assertEqual(len(chunks), 3)
+            for a, b in zip(chunks, halves):
+                self.assertAlmostEqual(a / b, 1, delta=1e-12)
+            self.assertNotAlmostEqual(chunks[0], chunks[1])
 
     def test_eval_passkey_and_its_second_run(self):
         args = ["eval", "passkey", "-m", SMOLLM2, "--lengths", "512", "--depths", "2", "--budgets", "256", "--json",
@@ -468,15 +534,15 @@ class Cli(unittest.TestCase):
         self.assertEqual((cells[0]["score"], cells[1]["score_dense"]), (100, 100))
         self.assertIn("| 512 | niah_single_1 | full |", self.read("summary.md"))
 
-    def quality(self, task, *args):
-        result = run("eval", task, "-m", SMOLLM2, "--text", NOVEL, "--context", "512", "--steps", "3", "--layers", "2,9",
-                     "--json", "--quiet", "--out", self.folder.name, *args)
+    def quality(self, task, *args, context=512, steps=3, layers="2,9"):
+        result = run("eval", task, "-m", SMOLLM2, "--text", NOVEL, "--context", str(context), "--steps", str(steps),
+                     "--layers", layers, "--json", "--quiet", "--out", self.folder.name, *args)
         self.assertEqual((result.returncode, result.stderr), (0, b""))
         *records, last = [json.loads(line) for line in result.stdout.splitlines()]
         records = [line["record"] for line in records]
         for record in records:
             self.assertLessEqual(EVAL_FIELDS, set(record))
-            self.assertEqual((record["task"], record["tokens_context"], record["steps"]), (task, 512, 3))
+            self.assertEqual((record["task"], record["tokens_context"], record["steps"]), (task, context, steps))
         self.assertEqual([json.loads(line)["record"] for line in self.read("records.jsonl").splitlines()], records)
         return records, last["summary"]["cells"]
 
@@ -509,6 +575,49 @@ class Cli(unittest.TestCase):
         self.assertEqual([(r["ranking"], r["capacity_pages"], r["topk_pages"]) for r in rows],
                          [("true", 4, 4), ("true", 6, 4), ("true", 6, 6)])
 
+    def test_eval_quality_resumes(self):
+        def timeless(rows):
+            return [{name: value for name, value in row.items() if name != "wall_ms"} for row in rows]
+
+        for task, *args in [("recall", "--budgets", "192", "--digests", "centroid,code2", "--ks", "1,2,99"),
+                            ("sparsity", "--pages", "16,32"), ("dynamics", "--page-ids", "0,5"),
+                            ("recalls", "--topks", "4,6", "--capacities", "6,32")]:
+            args = [task, "--limit", "2", *args]
+            records, rows = self.quality(*args)
+            text = self.read("records.jsonl")
+            lines = text.splitlines(keepends=True)
+            n = len(lines) // 2
+            self.assertEqual([r["record_id"][-1] for r in records], ["0"] * n + ["1"] * n)
+            first = "".join(lines[:n])
+            cuts = {"in the last line": len(text) - 40}
+            if task == "recall":
+                cuts |= {"between the records": len(first), "between two lines": len(first + lines[n])}
+            for name, cut in cuts.items():
+                with self.subTest(task=task, cut=name):
+                    self.file("records.jsonl", text[:cut].encode())
+                    again, same_rows = self.quality(*args)
+                    self.assertTrue(self.read("records.jsonl").startswith(first), "it was there already, times included")
+                    self.assertNotEqual(again[n]["wall_ms"], records[n]["wall_ms"])
+                    self.assertEqual(timeless(again), timeless(records))
+                    self.assertEqual(timeless(same_rows), timeless(rows))
+            with self.subTest(task=task, cut="nowhere"):
+                self.file("records.jsonl", text.encode())
+                self.assertEqual(self.quality(*args), (records, rows), "all was there already, times included")
+
+    def test_eval_quality_resumes_nothing_else(self):
+        for task, changes in {
+                "recall": [["--ks", "1,3"], ["--kv-group", "1"], ["--budgets", "192"], ["--rope-scale", "2"]],
+                "dynamics": [["--page-ids", "0"], ["--topks", "3"], ["--capacities", "7"], {"steps": 2},
+                             {"layers": "2"}, {"context": 480}]}.items():
+            records, _ = self.quality(task)
+            text = self.read("records.jsonl")
+            for change in changes:
+                with self.subTest(task=task, change=change):
+                    self.file("records.jsonl", text.encode())
+                    args, sizes = ([], change) if isinstance(change, dict) else (change, {})
+                    other, _ = self.quality(task, *args, **sizes)
+                    self.assertFalse({r["wall_ms"] for r in records} & {r["wall_ms"] for r in other})
+
     def test_eval_quality_usage(self):
         recall = ["eval", "recall", "-m", SMOLLM2]
         novel = recall + ["--text", NOVEL]
@@ -520,6 +629,8 @@ class Cli(unittest.TestCase):
             with self.subTest(args=args[4:]):
                 self.fails(run(*args), 2, word)
         self.fails(run(*recall, "--data", "/nowhere"), 3, "/nowhere")
+        self.fails(run("eval", "dynamics", "-m", SMOLLM2, "--text", NOVEL, "--context", "512", "--steps", "3",
+                       "--page-ids", "16,17"), 2, "--page-ids 17", "17 pages")
 
     def test_eval_perplexity(self):
         args = ["eval", "perplexity", "-m", SMOLLM2, "--text", NOVEL, "--chunk", "400", "--limit", "2", "--budgets",
@@ -554,6 +665,13 @@ class Cli(unittest.TestCase):
                 (fidelity + ["--context", "200", "--copy"], "256"), (fidelity + ["--preset", "tiny"], "standard"),
                 (fidelity + ["--budgets", "100"], "budget 100"), (fidelity + ["--digests", "cube"], "cuboid-mean"),
                 (fidelity[:-1] + [self.file("short.txt", b"A short text.")], "use a longer text"),
+                (fidelity[:-1] + [NOVEL + "," + NOVEL, "--preset", "standard", "--context", "200"], "name each text"),
+                (fidelity + ["--llama-chunks", "3"], "--llama-chunks 3"),
+                (fidelity + ["--llama-chunks", "9000"], "to 8192"),
+                (fidelity + ["--llama-chunks", "512", "--context", "64"], "leave --context out"),
+                (fidelity + ["--llama-chunks", "512", "--steps", "4"], "leave --steps out"),
+                (fidelity + ["--llama-chunks", "512", "--copy"], "leave --copy out"),
+                (fidelity[:-1] + [self.file("short.txt", b"A short text."), "--llama-chunks", "64"], "no chunk"),
                 (passkey + ["--lengths", "9000"], "limit 8192"), (passkey + ["--lengths", "64"], "without filler"),
                 (passkey + ["--depths", "3"], "10 or 20"), (passkey + ["--max-new", "0"], "--max-new"),
                 (passkey + ["--chars", "90000"], "use fewer"), (passkey + ["--policies", "best"], "best"),

@@ -1,5 +1,6 @@
 // The eval tasks' rules on a real model.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -239,7 +240,7 @@ class RecordRunnerTest : public ::testing::Test {
 
   RecordRunner Runner(const std::vector<KvOptions>& cells) { return {*runtime_, *log_, cells, 1, 1, true}; }
 
-  const std::string dir_ = ::testing::TempDir() + "record_runner_test";
+  const std::string dir_ = ::testing::TempDir() + "record_runner_" + std::to_string(getpid());
   const RunInfo info_ = {.task = "ruler", .model = "m.gguf", .model_sha256_prefix = "00", .kv_opt = "", .threads = 2};
   std::unique_ptr<Runtime> runtime_;
   std::unique_ptr<RecordLog> log_;
