@@ -111,11 +111,11 @@ struct KvOptions {
   KvPolicyKind policy = KvPolicyKind::kArkvale;
   int64_t budget_tokens = 4096;  // c: hot tokens per layer, sinks and window included; 0 = unlimited
   int32_t page_tokens = 32;      // p: 8, 16, 32 or 64. Small pages find more, large ones cost fewer digest bytes
-  DigestKind digest = DigestKind::kCuboidMean;
+  DigestKind digest = DigestKind::kCode2;
   TopkRule topk;
   int32_t sink_pages = 2;    // first pages, always resident
   int32_t window_pages = 2;  // last pages, always resident; >= 1
-  int32_t dense_layers = 2;  // first layers that keep everything (absolute layer index)
+  int32_t dense_layers = 0;  // first layers that keep everything (absolute layer index); ArkVale's paper keeps 2
   int32_t group_heads = 1;   // g: kv heads that share one page selection; divides the layer's kv heads
   CombineKind combine = CombineKind::kAuto;
   AttendKind attend = AttendKind::kResident;

@@ -34,7 +34,7 @@ TEST(Engine, SmallBudgetEvictsRecallsAndHoldsLess) {
   EXPECT_EQ(result.kv.n_tokens, result.prompt_tokens + result.question_tokens + 15);
   EXPECT_GT(result.kv.counters.evicted, 0);
   EXPECT_GT(result.kv.counters.recalled, 0);
-  EXPECT_EQ(result.kv.counters.scored_steps, result.kv.steps * 28 * 3) << "28 managed layers of 3 groups";
+  EXPECT_EQ(result.kv.counters.scored_steps, result.kv.steps * 30 * 3) << "30 managed layers of 3 groups";
   EXPECT_LT(result.kv.hot_bytes + result.kv.digest_bytes, result.kv.full_bytes / 2);
   EXPECT_GT(result.decode_ms_median, 0);
   EXPECT_GE(result.decode_ms_p95, result.decode_ms_median);

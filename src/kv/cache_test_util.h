@@ -153,6 +153,7 @@ inline KvOptions TestOptions(int64_t budget, int32_t page = 8) {
   o.budget_tokens = budget;
   o.page_tokens = page;
   o.dense_layers = 1;
+  o.digest = DigestKind::kCuboidMean;
   o.topk.kind = TopkRule::Kind::kPaper;
   return o;
 }

@@ -163,6 +163,7 @@ TEST(MakePageBudget, PaperTable) {
 TEST(MakePageBudget, LayersOfTheirOwn) {
   KvOptions o;
   o.budget_tokens = 1024;
+  o.dense_layers = 2;
   o.layer_budget_tokens = {0, 0, 512, 0};
   o.layer_topk_pages = {0, 0, 0, 9};
   EXPECT_EQ(MakePageBudget(o, 0, true).pages, 0) << "dense";

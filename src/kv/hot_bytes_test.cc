@@ -16,6 +16,8 @@ TEST(HotBytes, LongChat7B) {
   const KvShape shape{std::vector<KvLayerShape>(32, layer)};
   KvOptions o;
   o.budget_tokens = 1024;
+  o.dense_layers = 2;
+  o.digest = DigestKind::kCuboidMean;
   const double mib = static_cast<double>(HotBytes(shape, o, 30000, true)) / kMiB;
   EXPECT_NEAR(mib, 937.5 + 480 + 439.2, 0.05);
   o.policy = KvPolicyKind::kFull;

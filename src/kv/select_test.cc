@@ -123,6 +123,7 @@ TEST(MakePageBudget, QuestReadsTheLastPageAndTheBestOthers) {
   KvOptions o;
   o.policy = KvPolicyKind::kQuest;
   o.budget_tokens = 320;
+  o.dense_layers = 2;
   const PageBudget b = MakePageBudget(o, 5, true);
   EXPECT_EQ(b.pages, 10);
   EXPECT_EQ(b.topk, 9);

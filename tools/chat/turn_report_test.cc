@@ -25,6 +25,7 @@ TEST(CountTurn, IsTheDifferenceUnlessTheSequenceIsNew) {
 TEST(RecallWarning, SaysTheNumberAndWhatHelps) {
   KvOptions kv;
   kv.budget_tokens = 512;
+  kv.digest = DigestKind::kCuboidMean;
   EXPECT_EQ(RecallWarning({}, kv), "") << "nothing was audited";
   EXPECT_EQ(RecallWarning({.samples = 10, .mass_recall_sum = 8.0}, kv), "");
   const std::string text = RecallWarning({.samples = 10, .mass_recall_sum = 6.3}, kv);
