@@ -143,7 +143,7 @@ def mean_by_block(rows, block):
 
 def draw_steps(records):
     """The mean KL over the steps: prose and copied text in columns, a row per context length and budget."""
-    shown = [r for r in records if r["policy"] != "full"]
+    shown = [r for r in records if r["policy"] != "full" and r.get("steps")]
     by_row = group(shown, "tokens_context", "budget_tokens")
     kinds = [copied for copied in (False, True) if any((r["copy_start"] is not None) == copied for r in shown)]
     figure, axes = panels(len(by_row) * len(kinds), columns=len(kinds))
@@ -180,7 +180,7 @@ def draw_fidelity(summary, records):
             one.set(title=f"{title}, {context} tokens", ylabel="nats")
     legend(figure, axes)
     figures = {"fidelity": figure}
-    if any(r["policy"] != "full" for r in records):
+    if any(r["policy"] != "full" and r.get("steps") for r in records):
         figures["fidelity_steps"] = draw_steps(records)
     return figures
 
@@ -276,7 +276,9 @@ def draw_folder(folder, out, formats):
     if task not in FIGURES:
         raise BadFolder(f"{folder}: task '{task}' has no figure: use one of {', '.join(FIGURES)}")
     try:
-        figures = FIGURES[task](summary, read_records(folder))
+        # A folder may hold both feedings of a task; its summary is of the last one.
+        records = [row for row in read_records(folder) if row.get("feed") == summary.get("feed", row.get("feed"))]
+        figures = FIGURES[task](summary, records)
     except (KeyError, StopIteration) as error:
         raise BadFolder(f"{folder}: no {error or 'row of full attention'} in what a {task} run should hold") from None
     written = []

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Measures every table and figure of the ArkVale paper that needs no GPU, with every policy, and draws them.
+# Measures every table and figure of the ArkVale paper that needs no GPU, with every policy, and draws them. As in the
+# paper the first two layers keep everything, under every policy.
 #   reproduce.sh [--quick|--standard|--full] [--out DIR] [--models NAME,...] [--threads N]
 # One folder per model and task below DIR (build/results): records.jsonl, summary.json, summary.md, the command; and
 # pictures in DIR/MODEL/pictures. What is complete is skipped, what was interrupted goes on where eval can; a task that
@@ -14,7 +15,7 @@
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-usage() { sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 wrong() { echo "reproduce: $1" >&2; usage >&2; exit 2; }
 
 preset=quick out=$root/build/results models=smollm2,gemma threads=
@@ -85,7 +86,7 @@ arguments() {
     ruler|fidelity) [[ -n $texts ]] || missing="books: set BOOKS" ;;
     *) [[ -n $texts || ${study[0]} == --data ]] || missing="books: set BOOKS" ;;
   esac
-  args+=(--preset "$preset")
+  args+=(--preset "$preset" --kv-dense-layers 2)
   [[ -z $threads ]] || args+=(--threads "$threads")
 }
 
