@@ -622,8 +622,9 @@ class Cli(unittest.TestCase):
         recall = ["eval", "recall", "-m", SMOLLM2]
         novel = recall + ["--text", NOVEL]
         for args, word in [
-                (recall, "--data"), (novel + ["--data", "."], "--text or --data"), (novel + ["--context", "8190"], "longer text"),
-                (novel + ["--layers", "1", "--kv-dense-layers", "2"], "dense"), (novel + ["--layers", "30"], "30 layers"),
+                (recall, "--data"), (novel + ["--data", "."], "--text or --data"),
+                (novel + ["--context", "8190"], "longer text"), (novel + ["--layers", "30"], "30 layers"),
+                (novel + ["--layers", "1", "--kv-dense-layers", "2"], "dense"),
                 (novel + ["--policies", "quest"], "arkvale"), (novel + ["--kv-opt", "combine=max"], "mean"),
                 (novel + ["--ks", "0"], "--ks"), (recall + ["--data", ".", "--sets", "qaspers"], "qasper")]:
             with self.subTest(args=args[4:]):
