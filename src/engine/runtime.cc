@@ -134,7 +134,11 @@ Status Runtime::CheckFits(int64_t n_tokens) const {
                       .kv_bytes = cache_->FullBytes(in_blocks),
                       .activation_bytes = ActivationBytes(transformer_->config(), n_rows),
                       .packed_weight_bytes = transformer_->packed_bytes()},
-                     {.host_limit_bytes = host_limit_bytes_, .ram_bytes = MemoryBytes()});
+                     memory_limits());
+}
+
+MemoryLimits Runtime::memory_limits() const {
+  return {.host_limit_bytes = host_limit_bytes_, .ram_bytes = MemoryBytes()};
 }
 
 Result<KvOptions> Runtime::ResolveBudget(const KvOptions& options, int64_t n_tokens) const {

@@ -8,6 +8,7 @@
 #include "arkvale/engine.h"
 #include "arkvale/status.h"
 #include "base/thread_pool.h"
+#include "engine/memory_check.h"
 #include "kv/cache.h"
 #include "model/transformer.h"
 #include "ops/context.h"
@@ -24,13 +25,16 @@ class Runtime {
   const ModelInfo& info() const { return info_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   Transformer& transformer() { return *transformer_; }
+  const Transformer& transformer() const { return *transformer_; }
   KvCache& cache() { return *cache_; }
+  const KvCache& cache() const { return *cache_; }
   const OpContext& op_context() const { return context_; }
   int32_t threads() const { return pool_.n_threads(); }
   int64_t ctx_tokens() const { return ctx_tokens_; }
   int32_t prefill_chunk() const { return prefill_chunk_; }
   KvType kv_type() const { return kv_type_; }
   double load_ms() const { return load_ms_; }
+  MemoryLimits memory_limits() const;
 
   // ResourceExhausted where a sequence of `n_tokens` tokens (input and longest answer) cannot fit in memory. Call it
   // before the prefill.

@@ -223,6 +223,7 @@ Status KvCache::Impl::Observe(int32_t layer, const MatrixView& q) {
                                                .phase = rows.phase,
                                                .n_tokens = n_tokens,
                                                .q = last,
+                                               .queries = Rows(q, rows),
                                                .kv = view.kv()}));
   }
   return OkStatus();

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "arkvale/status.h"
+#include "base/matrix_view.h"
 #include "kv/cache.h"
 #include "ops/paged_kv.h"
 
@@ -16,6 +17,7 @@ struct KvObservation {
   KvPhase phase = KvPhase::kStep;
   int64_t n_tokens = 0;      // of the sequence, the query's own included
   const float* q = nullptr;  // [n_q_heads, head_dim_k] post-RoPE, unscaled
+  MatrixView queries;        // [tokens of the item, n_q_heads * head_dim_k], `q` the last
   PagedKv kv;                // one row: every token of all kv heads, in pages of 64
 };
 

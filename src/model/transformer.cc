@@ -43,6 +43,13 @@ void Softcap(const OpContext& ctx, float cap, const MatrixView& m) {
 
 }  // namespace
 
+// Where a layer's K and V go, and the batch's rows of the residual stream.
+struct LayerPass {
+  KvCache& cache;
+  int32_t cache_layer = 0;
+  MatrixView x;  // [plan.all.n, d_model]
+};
+
 struct Transformer::Impl {
   explicit Impl(ModelFile f) : file(std::move(f)) {}
 
@@ -67,8 +74,12 @@ struct Transformer::Impl {
 
   void FindRopes();
   void Reserve();
+  void SetPositions(const KvCache& cache);
   Status Run(const OpContext& ctx, KvCache& cache, const MatrixView& logits);
-  Status RunLayer(const OpContext& ctx, KvCache& cache, int32_t l);
+  Status RunLayer(const OpContext& ctx, const LayerPass& pass, int32_t l);
+  Status RunByLayer(const OpContext& ctx, std::span<const int32_t> ids, int64_t n_chunks, const OpenLayer& open);
+  Status RunChunkOfLayer(const OpContext& ctx, const LayerCache& to, int32_t l, const ForwardItem& item,
+                         const MatrixView& x_rows);
 };
 
 void Transformer::Impl::FindRopes() {
@@ -95,12 +106,21 @@ void Transformer::Impl::Reserve() {
   for (size_t i = 0; i < ropes.size(); ++i) angles[i].Reserve(n, ropes[i].n_rot);
 }
 
-Status Transformer::Impl::RunLayer(const OpContext& ctx, KvCache& cache, int32_t l) {
+// Tokens of a batch follow those that its cache holds.
+void Transformer::Impl::SetPositions(const KvCache& cache) {
+  size_t row = 0;
+  for (const KvBatchItem& item : plan.kv_items) {
+    const int64_t committed = cache.n_tokens(item.seq);
+    for (int32_t i = 0; i < item.n_new; ++i) positions[row++] = committed + i;
+  }
+}
+
+Status Transformer::Impl::RunLayer(const OpContext& ctx, const LayerPass& pass, int32_t l) {
   const LayerWeights& w = weights.layers[static_cast<size_t>(l)];
   const RopeParams& rope = config.layers[static_cast<size_t>(l)].rope;
   const int64_t n = plan.all.n;
 
-  ARKVALE_RETURN_IF_ERROR(RmsNorm(ctx, x.Rows(n), w.attn_norm, config.rms_eps, h.Rows(n)));
+  ARKVALE_RETURN_IF_ERROR(RmsNorm(ctx, pass.x, w.attn_norm, config.rms_eps, h.Rows(n)));
   ARKVALE_RETURN_IF_ERROR(
       Project(ctx, plan.all, h.Rows(n), {Target(w.q, q.Rows(n)), Target(w.k, k.Rows(n)), Target(w.v, v.Rows(n))}));
   if (config.qk_norm) {
@@ -112,19 +132,19 @@ Status Transformer::Impl::RunLayer(const OpContext& ctx, KvCache& cache, int32_t
   ARKVALE_RETURN_IF_ERROR(Rope(ctx, rope.kind, rope.n_rot, config.head_dim_k, angle, q.Rows(n)));
   ARKVALE_RETURN_IF_ERROR(Rope(ctx, rope.kind, rope.n_rot, config.head_dim_k, angle, k.Rows(n)));
 
-  ARKVALE_RETURN_IF_ERROR(cache.Append(l, k.Rows(n), v.Rows(n)));
-  ARKVALE_RETURN_IF_ERROR(cache.Attend(l, q.Rows(n), attn.Rows(n)));
+  ARKVALE_RETURN_IF_ERROR(pass.cache.Append(pass.cache_layer, k.Rows(n), v.Rows(n)));
+  ARKVALE_RETURN_IF_ERROR(pass.cache.Attend(pass.cache_layer, q.Rows(n), attn.Rows(n)));
 
   // After its attention the last layer is needed only where logits are.
   const bool last = l + 1 == config.n_layers;
   const RowSet& rows = last ? plan.wanted : plan.all;
   if (last) {
-    Compact(x.Rows(n), plan.wanted_rows);
+    Compact(pass.x, plan.wanted_rows);
     Compact(attn.Rows(n), plan.wanted_rows);
   }
   if (rows.n == 0) return OkStatus();
 
-  const MatrixView residual = x.Rows(rows.n), normed = h.Rows(rows.n);
+  const MatrixView residual{pass.x.data, rows.n, pass.x.cols, pass.x.stride}, normed = h.Rows(rows.n);
   // Both halves of a layer add to the residual stream, through a norm where there are post norms.
   const bool direct = !config.post_norms;
   const MatrixView out = direct ? residual : y.Rows(rows.n);
@@ -143,11 +163,56 @@ Status Transformer::Impl::Run(const OpContext& ctx, KvCache& cache, const Matrix
     ARKVALE_RETURN_IF_ERROR(RopeAngles(ctx, ropes[i], positions, angles[i].Rows(n)));
   }
   ARKVALE_RETURN_IF_ERROR(Embed(ctx, weights.embedding, plan.ids, config.embedding_scale, x.Rows(n)));
-  for (int32_t l = 0; l < config.n_layers; ++l) ARKVALE_RETURN_IF_ERROR(RunLayer(ctx, cache, l));
+  for (int32_t l = 0; l < config.n_layers; ++l) {
+    ARKVALE_RETURN_IF_ERROR(RunLayer(ctx, {.cache = cache, .cache_layer = l, .x = x.Rows(n)}, l));
+  }
   if (n_wanted == 0) return OkStatus();
   ARKVALE_RETURN_IF_ERROR(RmsNorm(ctx, x.Rows(n_wanted), weights.output_norm, config.rms_eps, h.Rows(n_wanted)));
   ARKVALE_RETURN_IF_ERROR(Project(ctx, plan.output, h.Rows(n_wanted), {Target(weights.output, logits)}));
   if (config.final_softcap > 0) Softcap(ctx, config.final_softcap, logits);
+  return OkStatus();
+}
+
+Status Transformer::Impl::RunChunkOfLayer(const OpContext& ctx, const LayerCache& to, int32_t l,
+                                          const ForwardItem& item, const MatrixView& x_rows) {
+  ARKVALE_RETURN_IF_ERROR(plan.Set({&item, 1}, config.n_vocab));
+  Reserve();
+  ARKVALE_RETURN_IF_ERROR(to.cache->Begin(plan.kv_items));
+  SetPositions(*to.cache);
+  const size_t rope = rope_of_layer[static_cast<size_t>(l)];
+  Status status = CatchBadAlloc([&] {
+    ThreadPool::Region region(*ctx.pool);
+    ARKVALE_RETURN_IF_ERROR(RopeAngles(ctx, ropes[rope], positions, angles[rope].Rows(plan.all.n)));
+    if (l == 0) ARKVALE_RETURN_IF_ERROR(Embed(ctx, weights.embedding, plan.ids, config.embedding_scale, x_rows));
+    return RunLayer(ctx, {.cache = *to.cache, .cache_layer = 0, .x = x_rows}, l);
+  });
+  if (status.ok()) status = to.cache->Commit();
+  if (!status.ok()) to.cache->Abort();
+  return status;
+}
+
+Status Transformer::Impl::RunByLayer(const OpContext& ctx, std::span<const int32_t> ids, int64_t n_chunks,
+                                     const OpenLayer& open) {
+  const auto n = static_cast<int64_t>(ids.size());
+  Activation hidden;
+  hidden.Reserve(n, config.d_model);
+  const MatrixView rows = hidden.Rows(n);
+  for (int32_t l = 0; l < config.n_layers; ++l) {
+    ARKVALE_ASSIGN_OR_RETURN(const LayerCache to, open(l));
+    if (to.cache->shape().n_layers() != 1) {
+      return InvalidArgument("a cache of " + std::to_string(to.cache->shape().n_layers()) +
+                             " layers for a pass layer by layer: give one of 1");
+    }
+    for (int64_t c = 0; c < n_chunks; ++c) {
+      const int64_t begin = c * n / n_chunks, end = (c + 1) * n / n_chunks;
+      const ForwardItem item{.seq = to.seq,
+                             .tokens = ids.subspan(begin, end - begin),
+                             .phase = c + 1 == n_chunks ? KvPhase::kPrefillLast : KvPhase::kPrefill,
+                             .logits = LogitsWanted::kNone};
+      const MatrixView chunk{rows.row(begin), end - begin, rows.cols, rows.stride};
+      ARKVALE_RETURN_IF_ERROR(RunChunkOfLayer(ctx, to, l, item, chunk));
+    }
+  }
   return OkStatus();
 }
 
@@ -200,15 +265,21 @@ Status Transformer::Forward(const OpContext& ctx, KvCache& cache, std::span<cons
   if (plan.all.n == 0) return OkStatus();
 
   ARKVALE_RETURN_IF_ERROR(cache.Begin(plan.kv_items));
-  size_t row = 0;
-  for (const KvBatchItem& item : plan.kv_items) {
-    const int64_t committed = cache.n_tokens(item.seq);
-    for (int32_t i = 0; i < item.n_new; ++i) impl_->positions[row++] = committed + i;
-  }
+  impl_->SetPositions(cache);
   const MatrixView out{logits.data(), plan.wanted.n, config.n_vocab, config.n_vocab};
   Status status = CatchBadAlloc([&] { return impl_->Run(ctx, cache, out); });
   if (status.ok()) status = cache.Commit();
   if (!status.ok()) cache.Abort();
+  return status;
+}
+
+Status Transformer::ForwardByLayer(const OpContext& ctx, std::span<const int32_t> ids, int64_t chunk_tokens,
+                                   const OpenLayer& open) {
+  if (ids.empty()) return InvalidArgument("a pass of 0 tokens: give at least 1");
+  if (chunk_tokens < 1) return InvalidArgument("chunks of " + std::to_string(chunk_tokens) + " tokens: use at least 1");
+  const auto n = static_cast<int64_t>(ids.size());
+  const Status status =
+      CatchBadAlloc([&] { return impl_->RunByLayer(ctx, ids, (n + chunk_tokens - 1) / chunk_tokens, open); });
   return status;
 }
 

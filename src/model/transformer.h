@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -50,6 +51,20 @@ class Transformer {
   // is resized; items with kLast give one row, kAll one per token). Prefill items and steps may be mixed in one batch.
   // InvalidArgument for a token id outside the vocabulary.
   Status Forward(const OpContext& ctx, KvCache& cache, std::span<const ForwardItem> items, std::vector<float>& logits);
+
+  // An empty sequence of a cache whose shape is one layer of the model.
+  struct LayerCache {
+    KvCache* cache = nullptr;
+    SeqId seq;
+  };
+  // Called before each layer; what it gave before is not used any more. An error ends the pass.
+  using OpenLayer = std::function<Result<LayerCache>(int32_t layer)>;
+  // Runs a whole prompt through one layer after the other, in at least one chunk of at most `chunk_tokens`, all of
+  // about the same length, and ends with the attention of the last layer: K and V of no more than one layer are alive
+  // at a time, but hidden states [ids, d_model] f32 of all tokens are. Every row has the bits that Forward gives it.
+  // InvalidArgument: no ids, an id outside the vocabulary, chunk_tokens < 1, a cache of another shape.
+  Status ForwardByLayer(const OpContext& ctx, std::span<const int32_t> ids, int64_t chunk_tokens,
+                        const OpenLayer& open);
 
  private:
   struct Impl;
