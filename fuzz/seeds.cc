@@ -176,6 +176,19 @@ void WriteOptions(const std::filesystem::path& folder) {
   Write(folder, "rope", "--rope-scaling\nyarn\n--rope-scale\n4\n--ctx\n32768\n--kv-policy\nquest\n--kv-sinks=3");
 }
 
+void WritePlans(const std::filesystem::path& folder) {
+  const std::string end = R"(],"made_by":{"model":"tiny","samples":20,"kl":[0.5,1e-3]}})";
+  Write(folder, "xkv",
+        R"({"version":1,"kind":"xkv","model_fingerprint":"a1b2","page_tokens":1,"window_tokens":8,)"
+        R"("layers":[{"budget_tokens":9,"topk_pages":0},null,{"budget_tokens":900,"topk_pages":0})" +
+            end);
+  Write(folder, "arkvale",
+        R"({"version":1,"kind":"arkvale","model_fingerprint":"a1b2","page_tokens":32,"window_tokens":8,)"
+        R"("layers":[null,{"budget_tokens":1024,"topk_pages":16},{"budget_tokens":320,"topk_pages":0})" +
+            end);
+  Write(folder, "nested", R"({"version":1,"made_by":{"a":[[[{"b":[{}]}]]],"c":"\u00e9\ud83d\ude00"}})");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -189,5 +202,6 @@ int main(int argc, char** argv) {
   WriteTexts(root / "tokenizer");
   WriteGrammars(root / "grammar");
   WriteOptions(root / "options");
+  WritePlans(root / "plan");
   return 0;
 }
