@@ -23,6 +23,7 @@ enum class KvPolicyKind : uint8_t {
   kTova,       // those that the last token looks at most, all heads alike (TOVA, arXiv 2401.06104)
   kSnapkv,     // those that the last tokens of a prompt look at most; grows from there on (SnapKV, arXiv 2404.14469)
   kPyramidkv,  // the same with budgets that fall from layer to layer (PyramidKV, arXiv 2406.02069)
+  kXkv,        // the same, once, with the budgets of a plan, layer_budget_tokens (XKV, arXiv 2412.05896)
 };
 
 // Page summaries; ops/digest.h gives their formulas.
@@ -87,12 +88,12 @@ enum class H2oInit : uint8_t {
   kLastRow,  // the last row only (ArkVale's comparison with H2O)
 };
 
-// How SnapKV and PyramidKV smooth the scores of neighbouring tokens.
+// How SnapKV, PyramidKV and XKV smooth the scores of neighbouring tokens.
 enum class SnapPooling : uint8_t { kAverage, kMax };
 
 // What a sequence keeps for forks into policies that judge tokens by their past. Costs nothing at the defaults.
 struct KvCollect {
-  int32_t last_queries = 1;  // queries of the newest tokens: snap_window of them for snapkv and pyramidkv
+  int32_t last_queries = 1;  // queries of the newest tokens: snap_window of them for snapkv, pyramidkv, xkv
   bool column_sums = false;  // attention of all rows added up, for h2o with h2o-init=full: a second pass over the keys
 
   bool operator==(const KvCollect&) const = default;

@@ -26,6 +26,7 @@ constexpr auto kPolicies = std::to_array<Named<KvPolicyKind>>({
     {"tova", KvPolicyKind::kTova},
     {"snapkv", KvPolicyKind::kSnapkv},
     {"pyramidkv", KvPolicyKind::kPyramidkv},
+    {"xkv", KvPolicyKind::kXkv},
 });
 constexpr auto kTypes = std::to_array<Named<KvType>>({
     {"f16", KvType::kF16},
@@ -127,7 +128,8 @@ Status CheckTokenBudget(const KvOptions& o, int64_t budget_tokens, int32_t layer
   if (o.policy == KvPolicyKind::kStreaming && budget_tokens <= o.streaming_sinks) {
     return refuse("streaming-sinks", o.streaming_sinks);
   }
-  const bool snaps = o.policy == KvPolicyKind::kSnapkv || o.policy == KvPolicyKind::kPyramidkv;
+  const bool snaps =
+      o.policy == KvPolicyKind::kSnapkv || o.policy == KvPolicyKind::kPyramidkv || o.policy == KvPolicyKind::kXkv;
   if (snaps && budget_tokens <= o.snap_window) return refuse("snap-window", o.snap_window);
   return OkStatus();
 }
@@ -209,7 +211,7 @@ Status CheckTokenRanges(const KvOptions& o) {
     return InvalidArgument("pyramid-beta " + std::to_string(o.pyramid_beta) + " < 1: use 1 or more");
   }
   if (o.policy == KvPolicyKind::kPyramidkv && !o.layer_budget_tokens.empty()) {
-    return InvalidArgument("policy pyramidkv makes the budgets of its layers: give no list of them, or use snapkv");
+    return InvalidArgument("policy pyramidkv makes the budgets of its layers: give no list of them, or use xkv");
   }
   return OkStatus();
 }
@@ -262,7 +264,8 @@ bool KeepsAllTokens(KvPolicyKind kind) {
     case KvPolicyKind::kH2o:
     case KvPolicyKind::kTova:
     case KvPolicyKind::kSnapkv:
-    case KvPolicyKind::kPyramidkv: return false;
+    case KvPolicyKind::kPyramidkv:
+    case KvPolicyKind::kXkv: return false;
   }
   return false;
 }

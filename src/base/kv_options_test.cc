@@ -64,7 +64,13 @@ TEST(KvOptions, BudgetsOfSingleTokensAreNotRoundedToPages) {
   o.layer_budget_tokens = {0, 7, 0, 0};
   ExpectRefused(o, "budget 7 tokens <= snap-window 8 (layer 1)");
   o.policy = KvPolicyKind::kPyramidkv;
-  ExpectRefused(o, "pyramidkv makes the budgets of its layers");
+  ExpectRefused(o, "pyramidkv makes the budgets of its layers: give no list of them, or use xkv");
+  o.policy = KvPolicyKind::kXkv;
+  ExpectRefused(o, "budget 7 tokens <= snap-window 8 (layer 1)");
+  o.layer_budget_tokens = {0, 9, 5000, 0};
+  EXPECT_TRUE(o.Validate(kLayers, kHeads).ok());
+  o.budget_tokens = 8;
+  ExpectRefused(o, "budget 8 tokens <= snap-window 8: use at least 9 tokens");
   for (const auto policy : {KvPolicyKind::kH2o, KvPolicyKind::kTova}) {
     EXPECT_TRUE((KvOptions{.policy = policy, .budget_tokens = 1}.Validate(kLayers, kHeads).ok()));
     ExpectRefused({.policy = policy, .budget_tokens = -2}, "-2 tokens < 0");
@@ -103,7 +109,7 @@ TEST(KvOptions, NamedOptionsOfPoliciesThatDropTokens) {
 }
 
 TEST(KvOptions, PoliciesByName) {
-  for (const char* name : {"full", "arkvale", "quest", "streaming", "h2o", "tova", "snapkv", "pyramidkv"}) {
+  for (const char* name : {"full", "arkvale", "quest", "streaming", "h2o", "tova", "snapkv", "pyramidkv", "xkv"}) {
     const auto policy = ParseKvPolicy(name);
     ASSERT_TRUE(policy.ok()) << name;
     EXPECT_EQ(KvPolicyName(*policy), name);

@@ -154,6 +154,26 @@ TEST_F(SessionTest, AnInjectedContextIsReadWhateverItsChunks) {
   }
 }
 
+TEST_F(SessionTest, AutoIsNoBudgetOfLayersThatHaveTheirOwn) {
+  auto limited = Runtime::Load({.model_path = path_, .threads = 1, .prefill_chunk = 16, .hot_limit_bytes = 1 << 20});
+  ASSERT_TRUE(limited.ok()) << limited.status().ToString();
+  for (const KvPolicyKind policy : {KvPolicyKind::kXkv, KvPolicyKind::kArkvale, KvPolicyKind::kFull}) {
+    KvOptions options = Small();
+    options.policy = policy;
+    options.budget_tokens = kAutoBudget;
+    EXPECT_TRUE((*limited)->ResolveBudget(options, 100).ok());
+    options.layer_budget_tokens.assign((*limited)->info().n_layers, 32);
+    const auto resolved = (*limited)->ResolveBudget(options, 100);
+    EXPECT_EQ(resolved.ok(), policy == KvPolicyKind::kFull);
+    if (!resolved.ok()) {
+      EXPECT_NE(resolved.status().message().find("budget auto is one budget for all layers"), std::string::npos)
+          << resolved.status().message();
+    }
+    options.budget_tokens = 64;
+    EXPECT_TRUE((*limited)->ResolveBudget(options, 100).ok());
+  }
+}
+
 TEST_F(SessionTest, AnInjectionBeyondTheMemoryLimitLeavesWholeChunks) {
   auto limited = Runtime::Load({.model_path = path_, .threads = 1, .host_limit_bytes = 1 << 16, .prefill_chunk = 16});
   ASSERT_TRUE(limited.ok());

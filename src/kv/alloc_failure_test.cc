@@ -30,8 +30,8 @@ KvShape SmallShape() {
   return {{full, full, sliding}};
 }
 
-constexpr KvPolicyKind kTokenPolicies[] = {KvPolicyKind::kStreaming, KvPolicyKind::kH2o, KvPolicyKind::kTova,
-                                           KvPolicyKind::kSnapkv, KvPolicyKind::kPyramidkv};
+constexpr KvPolicyKind kTokenPolicies[] = {KvPolicyKind::kStreaming, KvPolicyKind::kH2o,       KvPolicyKind::kTova,
+                                           KvPolicyKind::kSnapkv,    KvPolicyKind::kPyramidkv, KvPolicyKind::kXkv};
 
 KvOptions SmallOptions(bool moves) {
   KvOptions o = TestOptions(40);

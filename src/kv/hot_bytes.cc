@@ -19,7 +19,8 @@ int64_t LeastBudget(const KvOptions& o) {
     case KvPolicyKind::kArkvale: return int64_t{o.sink_pages} + o.window_pages + 1;
     case KvPolicyKind::kStreaming: return int64_t{o.streaming_sinks} + 1;
     case KvPolicyKind::kSnapkv:
-    case KvPolicyKind::kPyramidkv: return int64_t{o.snap_window} + 1;
+    case KvPolicyKind::kPyramidkv:
+    case KvPolicyKind::kXkv: return int64_t{o.snap_window} + 1;
     default: return 1;
   }
 }

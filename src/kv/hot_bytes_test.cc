@@ -76,7 +76,7 @@ TEST(HotBytes, EqualsWhatACacheReports) {
 // prompt is not known.
 TEST(HotBytes, TokensAreAtMostPlanned) {
   for (const KvPolicyKind policy : {KvPolicyKind::kStreaming, KvPolicyKind::kH2o, KvPolicyKind::kTova,
-                                    KvPolicyKind::kSnapkv, KvPolicyKind::kPyramidkv}) {
+                                    KvPolicyKind::kSnapkv, KvPolicyKind::kPyramidkv, KvPolicyKind::kXkv}) {
     CacheTestRig rig(TestShape(), 1);
     auto cache = rig.Make();
     KvOptions o = TestOptions(37);

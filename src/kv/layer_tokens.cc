@@ -26,8 +26,12 @@ LayerTokens::LayerTokens(const TokenRule& rule, int32_t n_kv_heads) : rule_(rule
   if (rule.adds_scores()) sums_.emplace(n_kv_heads);
 }
 
+int64_t LayerTokens::KeptAfterPrefill() const {
+  return rule_.chooses_once() && has_chosen_ ? n_held() : rule_.KeptAfterPrefill(n_held());
+}
+
 int64_t LayerTokens::CellsOverwritten(bool is_step) const {
-  const int64_t keep = is_step ? rule_.KeptAfterStep(n_held()) : rule_.KeptAfterPrefill(n_held());
+  const int64_t keep = is_step ? rule_.KeptAfterStep(n_held()) : KeptAfterPrefill();
   return keep < n_held() ? keep : 0;
 }
 
@@ -48,6 +52,7 @@ void LayerTokens::Begin(int64_t n_new) {
     std::iota(first, first + n_new, static_cast<int32_t>(n_tokens_));
   }
   n_new_ = n_new;
+  chooses_ = false;
   keep_ = -1;
 }
 
@@ -92,7 +97,8 @@ std::span<const float> LayerTokens::Scores(const TokenScratch& scratch, int32_t 
     case KvPolicyKind::kH2o: return sums_->sums(list);
     case KvPolicyKind::kTova: return scratch.scores;
     case KvPolicyKind::kSnapkv:
-    case KvPolicyKind::kPyramidkv: {
+    case KvPolicyKind::kPyramidkv:
+    case KvPolicyKind::kXkv: {
       const int64_t n = n_held() - rule_.window;
       return {scratch.scores.data() + list * n, static_cast<size_t>(n)};
     }
@@ -119,13 +125,14 @@ void LayerTokens::Decide(int64_t keep, bool is_step, TokenScratch& scratch) {
 Status LayerTokens::AfterPrefill(const TokenPass& pass, bool ends_prefill, const QueryRing& queries) {
   if (rule_.adds_all_rows() && pass.lse != nullptr) ARKVALE_RETURN_IF_ERROR(AddAttention(pass, n_held(), *sums_));
   if (!ends_prefill) return OkStatus();
+  chooses_ = true;
   TokenPass last = pass;
   if (pass.q.rows > 1) {
     last.q = {pass.q.row(pass.q.rows - 1), 1, pass.q.cols, pass.q.stride};
     last.lse = pass.lse + (pass.q.rows - 1) * pass.shape->n_q_heads;
   }
   if (rule_.adds_scores() && !rule_.adds_all_rows()) ARKVALE_RETURN_IF_ERROR(AddAttention(last, n_held(), *sums_));
-  const int64_t keep = rule_.KeptAfterPrefill(n_held());
+  const int64_t keep = KeptAfterPrefill();
   if (keep == n_held()) return OkStatus();
   if (rule_.policy == KvPolicyKind::kTova) ARKVALE_RETURN_IF_ERROR(WeighByLastRow(last));
   if (rule_.scores_window()) ARKVALE_RETURN_IF_ERROR(ScoreWindow(pass, queries));
@@ -178,12 +185,14 @@ void LayerTokens::Commit(const BlockList& list, const BlockPool& pool) {
   n_cells_ = keep_ >= 0 ? keep_ : held;
   if (sums_) sums_->Truncate(n_cells_);
   n_tokens_ += n_new_;
+  has_chosen_ |= chooses_;
   Abort();
 }
 
 void LayerTokens::Abort() {
   if (sums_) sums_->Abort();
   n_new_ = 0;
+  chooses_ = false;
   keep_ = -1;
 }
 
@@ -202,6 +211,7 @@ void LayerTokens::CopyFrom(const LayerTokens& other) {
   n_new_ = 0;
   n_cells_ = other.n_cells_;
   n_tokens_ = other.n_tokens_;
+  has_chosen_ = other.has_chosen_;
 }
 
 }  // namespace arkvale

@@ -80,6 +80,7 @@ class LayerTokens {
 
  private:
   int32_t n_lists() const { return rule_.heads_alike() ? 1 : n_kv_heads_; }
+  int64_t KeptAfterPrefill() const;
   Status WeighByLastRow(const TokenPass& pass);
   Status ScoreWindow(const TokenPass& pass, const QueryRing& queries);
   std::span<const float> Scores(const TokenScratch& scratch, int32_t list) const;
@@ -92,12 +93,14 @@ class LayerTokens {
 
   int64_t n_tokens_ = 0;  // committed tokens of the sequence
   int64_t n_cells_ = 0;
+  bool has_chosen_ = false;  // a prefill has ended
   int64_t stride_ = 0;
   std::vector<int32_t> positions_;  // [n_lists, stride]
   std::optional<TokenMass> sums_;   // where the rule adds scores
 
   // The batch under way.
   int64_t n_new_ = 0;
+  bool chooses_ = false;       // a prefill ends
   int64_t keep_ = -1;          // cells that stay; -1: all
   std::vector<int32_t> kept_;  // [n_lists, keep] ascending cells, or in a step [n_lists]: the cell that drops
   bool replaces_ = false;      // the latter

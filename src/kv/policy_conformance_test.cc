@@ -33,12 +33,13 @@ std::vector<Case> Cases() {
     cases.back().options.topk.kind = TopkRule::Kind::kAuto;
     return cases.back().options;
   };
-  for (int i = 0; i <= static_cast<int>(KvPolicyKind::kPyramidkv); ++i) {
+  for (int i = 0; i <= static_cast<int>(KvPolicyKind::kXkv); ++i) {
     const auto policy = static_cast<KvPolicyKind>(i);
     add(std::string(KvPolicyName(policy)), policy);
   }
   add("h2o, last row", KvPolicyKind::kH2o).h2o_init = H2oInit::kLastRow;
   add("tova, no whole blocks", KvPolicyKind::kTova).budget_tokens = 37;
+  add("xkv, budgets of layers", KvPolicyKind::kXkv).layer_budget_tokens = {0, 9, 100, 0};
   return cases;
 }
 
@@ -234,6 +235,7 @@ TEST(PolicyConformance, ABudgetThatHoldsAllIsDense) {
   for (Case c : Cases()) {
     for (const int64_t budget : {0, 176, 4096}) {
       c.options.budget_tokens = budget;
+      c.options.layer_budget_tokens.clear();
       const SeqId seq = *cache->Create(c.options);
       EXPECT_EQ(Life(rig, *cache, seq, 1, 512), dense) << c.name << " " << budget;
       EXPECT_EQ(cache->stats(seq)->dropped_tokens, 0) << c.name;

@@ -23,7 +23,8 @@ constexpr PolicyPromises PromisesOf(KvPolicyKind policy) {
     case KvPolicyKind::kH2o: return {.bounded = true, .keeps_recent = true};
     case KvPolicyKind::kTova: return {.bounded = true};
     case KvPolicyKind::kSnapkv:
-    case KvPolicyKind::kPyramidkv: return {.keeps_recent = true};
+    case KvPolicyKind::kPyramidkv:
+    case KvPolicyKind::kXkv: return {.keeps_recent = true};
   }
   return {};
 }

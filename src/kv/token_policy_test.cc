@@ -35,6 +35,12 @@ std::vector<Case> Cases() {
   cases.back().options.snap_kernel = 5;
   add("pyramidkv", KvPolicyKind::kPyramidkv, 37);
   add("pyramidkv, all layers alike", KvPolicyKind::kPyramidkv, 90);
+  add("xkv", KvPolicyKind::kXkv, 37);
+  // The first prompt has 121 tokens: one layer keeps all but its least, in the other it fits by a hair.
+  add("xkv, hardly any", KvPolicyKind::kXkv, 37).layer_budget_tokens = {0, 120, 121, 0};
+  for (const KvPolicyKind policy : {KvPolicyKind::kXkv, KvPolicyKind::kSnapkv, KvPolicyKind::kH2o}) {
+    add("budgets of layers", policy, 37).layer_budget_tokens = {0, 9, 100, 0};
+  }
   return cases;
 }
 
@@ -95,6 +101,32 @@ TEST(TokenPolicy, ReadsWhatTheDefinitionsKeep) {
       if (HasFatalFailure()) return;
     }
   }
+}
+
+// What comes after the end of its first prompt stays, in that sequence and its twins.
+TEST(TokenPolicy, XkvChoosesOnce) {
+  CacheTestRig rig(TestShape());
+  auto cache = rig.Make();
+  KvOptions o = TestOptions(37);
+  o.policy = KvPolicyKind::kXkv;
+  const auto prompt = [&](SeqId seq, int32_t n, bool commit = true) {
+    ASSERT_TRUE(RunBatch(rig, *cache, {{seq, 1, n, KvPhase::kPrefillLast}}, commit).ok());
+  };
+  const auto dropped = [&](SeqId seq) { return cache->stats(seq)->dropped_tokens; };
+  const SeqId seq = *cache->Create(o);
+  prompt(seq, 90, /*commit=*/false);
+  prompt(seq, 30);
+  const SeqId twin = *cache->Fork(seq, o);
+  for (const SeqId either : {seq, twin}) {
+    prompt(either, 100);
+    EXPECT_EQ(dropped(either), 0) << "a prompt that ended within the budget was the one that counts";
+  }
+  // With other options it is a prompt that ends where it is forked.
+  o.budget_tokens = 50;
+  const SeqId other = *cache->Fork(seq, o);
+  EXPECT_EQ(dropped(other), 2 * 2 * (130 - 50)) << "two layers of two kv heads";
+  prompt(other, 60);
+  EXPECT_EQ(dropped(other), 2 * 2 * (130 - 50));
 }
 
 // Parallel loops of one step, over all layers: one dense, two managed, one sliding.

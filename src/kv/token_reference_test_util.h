@@ -19,6 +19,8 @@ class TokenReference {
       : s_(shape.layers[layer]),
         dtype_(shape.dtype),
         o_(options),
+        budget_(o_.layer_budget_tokens.empty() || o_.layer_budget_tokens[layer] == 0 ? o_.budget_tokens
+                                                                                     : o_.layer_budget_tokens[layer]),
         layer_(layer),
         seed_(seed),
         index_(index),
@@ -103,7 +105,7 @@ class TokenReference {
   }
 
   void Drop(bool is_step) {
-    const int64_t c = o_.budget_tokens, n = n_held();
+    const int64_t c = budget_, n = n_held();
     constexpr double kAlways = 1e9;
     if (o_.policy == KvPolicyKind::kStreaming && n > c) {
       for (Scores& head : held_) {
@@ -133,10 +135,15 @@ class TokenReference {
     if (snaps && !is_step && n >= c) {
       for (int e = 0; e < s_.n_kv_heads; ++e) Snap(e, o_.snap_window + BeforeWindow(n));
     }
+    if (o_.policy == KvPolicyKind::kXkv && !is_step && !has_chosen_) {
+      has_chosen_ = true;
+      const int64_t before = c - o_.snap_window;
+      for (int e = 0; e < s_.n_kv_heads && n - o_.snap_window > before; ++e) Snap(e, before + o_.snap_window);
+    }
   }
 
   int64_t BeforeWindow(int64_t n) const {
-    const int64_t mean = o_.budget_tokens - o_.snap_window;
+    const int64_t mean = budget_ - o_.snap_window;
     if (o_.policy == KvPolicyKind::kSnapkv || n_managed_ == 1 || n < 2 * mean) return mean;
     int64_t lo = mean / o_.pyramid_beta, hi = 2 * mean - lo;
     if (hi >= n - o_.snap_window) {
@@ -174,8 +181,10 @@ class TokenReference {
   const KvLayerShape s_;
   const DType dtype_;
   const KvOptions o_;
+  const int64_t budget_;
   const int layer_, seed_, index_, n_managed_;
   int64_t n_tokens_ = 0;
+  bool has_chosen_ = false;   // xkv
   std::vector<Scores> held_;  // per kv head: position -> H2O's sum
   std::map<std::pair<char, int64_t>, std::vector<double>> known_;
   std::map<int64_t, std::vector<float>> queries_;

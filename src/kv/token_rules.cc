@@ -45,7 +45,8 @@ PinnedTokens TokenRule::Pinned(int64_t n_tokens) const {
     case KvPolicyKind::kStreaming: return {.below = sinks, .from = n_tokens};
     case KvPolicyKind::kH2o: return {.from = n_tokens - (budget - heavy)};
     case KvPolicyKind::kSnapkv:
-    case KvPolicyKind::kPyramidkv: return {.from = n_tokens - window};
+    case KvPolicyKind::kPyramidkv:
+    case KvPolicyKind::kXkv: return {.from = n_tokens - window};
     default: return {.from = n_tokens};
   }
 }

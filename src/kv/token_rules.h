@@ -24,7 +24,7 @@ struct TokenRule {
   int32_t sinks = 0;   // streaming
   int64_t heavy = 0;   // h2o: tokens kept for their score; the others are the newest
   H2oInit h2o_init = H2oInit::kFull;
-  int32_t window = 0;  // snapkv, pyramidkv: W
+  int32_t window = 0;  // snapkv, pyramidkv, xkv: W
   int32_t kernel = 0;
   SnapPooling pooling = SnapPooling::kAverage;
   int32_t beta = 0;                               // pyramidkv
@@ -42,7 +42,11 @@ struct TokenRule {
   // True where rows of attention are added up from step to step, or from the first row on.
   bool adds_scores() const { return policy == KvPolicyKind::kH2o; }
   bool adds_all_rows() const { return adds_scores() && h2o_init == H2oInit::kFull; }
-  bool scores_window() const { return policy == KvPolicyKind::kSnapkv || policy == KvPolicyKind::kPyramidkv; }
+  bool scores_window() const {
+    return policy == KvPolicyKind::kSnapkv || policy == KvPolicyKind::kPyramidkv || policy == KvPolicyKind::kXkv;
+  }
+  // True where only the first prefill that ends drops tokens; what comes later stays.
+  bool chooses_once() const { return policy == KvPolicyKind::kXkv; }
   bool drops_in_steps() const { return !scores_window(); }
   // True where a step's choice reads its attention.
   bool weighs_steps() const { return policy == KvPolicyKind::kH2o || policy == KvPolicyKind::kTova; }

@@ -108,6 +108,24 @@ TEST(KeepTokens, SnapkvKeepsItsWindow) {
   EXPECT_EQ(rule.n_queries(), 2);
 }
 
+// SnapKV keeps all where N_p < c and then c, XKV all where N_p - W <= x = c - W and then x + W: the same at N_p = c
+// too.
+TEST(KeepTokens, SnapkvAndXkvAgreeOfWhatFits) {
+  KvOptions o;
+  o.snap_window = 2;
+  for (const auto policy : {KvPolicyKind::kSnapkv, KvPolicyKind::kXkv}) {
+    const TokenRule rule = Rule(policy, 4, o);
+    EXPECT_EQ(Keep(rule, Positions(3), {0}, 3), Positions(3));
+    EXPECT_EQ(Keep(rule, Positions(4), {0, 0}, 4), Positions(4));
+    EXPECT_EQ(Keep(rule, Positions(5), {1, 0, 1}, 5), (Cells{0, 2, 3, 4}));
+    EXPECT_EQ(Keep(rule, Positions(5), {1, 1, 1}, 5), (Cells{0, 1, 3, 4})) << "equal: the earlier";
+  }
+  const TokenRule least = Rule(KvPolicyKind::kXkv, 3, o);
+  EXPECT_EQ(Keep(least, Positions(6), {0, 2, 3, 1}, 6), (Cells{2, 4, 5})) << "one token and the window";
+  EXPECT_TRUE(least.chooses_once());
+  EXPECT_FALSE(Rule(KvPolicyKind::kSnapkv, 3, o).chooses_once());
+}
+
 TEST(MakeTokenRules, CountsManagedLayers) {
   KvShape shape{std::vector<KvLayerShape>(5)};
   shape.layers[2].window = 40;

@@ -34,6 +34,13 @@ KvOptions Cell(KvPolicyKind policy, int64_t budget) {
   return options;
 }
 
+// The mean of the layers is `budget`; neighbours differ by a factor of four and more.
+KvOptions UnevenCell(int64_t budget) {
+  KvOptions options = Cell(KvPolicyKind::kXkv, budget);
+  for (int l = 0; l < 30; ++l) options.layer_budget_tokens.push_back(l % 2 == 0 ? budget / 4 : 2 * budget - budget / 4);
+  return options;
+}
+
 // A passkey in the middle of 1024 tokens, and another question of as many tokens.
 class Feed : public ::testing::Test {
  protected:
@@ -116,6 +123,8 @@ TEST_F(Feed, ThreeStagesPrefillNothingOfTheQuestion) {
       Cell(KvPolicyKind::kPyramidkv, 256),
       Cell(KvPolicyKind::kH2o, 256),
       Cell(KvPolicyKind::kTova, 256),
+      Cell(KvPolicyKind::kXkv, 256),
+      UnevenCell(256),
   };
   const auto asked = Run(Probe(Feeding::kThreeStage, passkey_.question), cells);
   const auto other = Run(Probe(Feeding::kThreeStage, other_question_), cells);
@@ -125,6 +134,9 @@ TEST_F(Feed, ThreeStagesPrefillNothingOfTheQuestion) {
     EXPECT_EQ(asked[c]["kv_hot_bytes"], other[c]["kv_hot_bytes"]);
     EXPECT_EQ(asked[c]["found"], other[c]["found"]);
   }
+  const size_t snapkv = 2, xkv = 6, uneven = 7;
+  EXPECT_EQ(logits_[xkv], logits_[snapkv]) << "one prompt, all layers alike";
+  EXPECT_NE(logits_[uneven], logits_[xkv]);
 }
 
 // Both feed the same ids to the same policies: what differs is whether the question was there when SnapKV chose.

@@ -12,6 +12,18 @@ TEST(Lockstep, WindowsSpreadFromStartToEnd) {
   EXPECT_EQ(WindowStart(3, 4, 1000, 101), 899);
 }
 
+TEST(Lockstep, TheBaseKeepsWhatTheCellsJudgeBy) {
+  KvOptions cell;
+  EXPECT_EQ(BaseOptions({&cell, 1}).collect, KvCollect{});
+  cell.snap_window = 12;
+  for (const KvPolicyKind policy : {KvPolicyKind::kSnapkv, KvPolicyKind::kPyramidkv, KvPolicyKind::kXkv}) {
+    cell.policy = policy;
+    EXPECT_EQ(BaseOptions({&cell, 1}).collect, (KvCollect{.last_queries = 12})) << KvPolicyName(policy);
+  }
+  cell.policy = KvPolicyKind::kH2o;
+  EXPECT_EQ(BaseOptions({&cell, 1}).collect, (KvCollect{.column_sums = true}));
+}
+
 TEST(Lockstep, TheFloorHasTheLeastBudgetAndReadsAll) {
   KvOptions like;
   like.page_tokens = 16;
