@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Draws the figures of what `arkvale eval TASK --out DIR` wrote, with matplotlib. `plot_bench.py` draws speed.
 
-  plot.py [-o DIR] [--format svg,png] FOLDER ...    FOLDER holds summary.json and records.jsonl
+  plot.py [-o DIR] [--format svg,png] FOLDER|PLAN.json ...    FOLDER holds summary.json and records.jsonl
 
 Each folder gives pictures named after its task, in -o or else in the folder itself:
   passkey        share found over the budget; passkey_depth: depth x length for every policy and budget
@@ -13,7 +13,8 @@ Each folder gives pictures named after its task, in -o or else in the folder its
   sparsity       pages that hold 90 % and 99 % of the attention, per layer
   dynamics       the rank of single pages from step to step
   recalls        pages recalled a step, top-k x capacity
-Equal input gives equal files, to the byte. Exit codes: 0 drawn, 1 a folder that cannot be drawn, 2 wrong flags.
+All plans (`arkvale plan`) together give one picture, `plan`, in -o or else beside the first: the budget of every layer.
+Equal input gives equal files, to the byte. Exit codes: 0 drawn, 1 a folder or plan that cannot be drawn, 2 wrong flags.
 """
 
 import argparse
@@ -269,6 +270,17 @@ FIGURES = {"passkey": draw_passkey, "longbench": draw_longbench, "ruler": draw_r
            "recall": draw_recall, "sparsity": draw_sparsity, "dynamics": draw_dynamics, "recalls": draw_recalls}
 
 
+def save(figure, name, title, out, formats):
+    """The files written."""
+    written = []
+    figure.suptitle(title, fontsize=9)
+    for kind in formats:
+        written.append(out / f"{name}.{kind}")
+        figure.savefig(written[-1], dpi=120, metadata={"Date": None} if kind == "svg" else {"Software": None})
+    plt.close(figure)
+    return written
+
+
 def draw_folder(folder, out, formats):
     """Writes the folder's pictures into `out` and returns their paths."""
     summary = read_summary(folder)
@@ -283,12 +295,36 @@ def draw_folder(folder, out, formats):
         raise BadFolder(f"{folder}: no {error or 'row of full attention'} in what a {task} run should hold") from None
     written = []
     for name, figure in figures.items():
-        figure.suptitle(f'{summary["model"]}: {task}', fontsize=9)
-        for kind in formats:
-            written.append(out / f"{name}.{kind}")
-            figure.savefig(written[-1], dpi=120, metadata={"Date": None} if kind == "svg" else {"Software": None})
-        plt.close(figure)
+        written += save(figure, name, f'{summary["model"]}: {task}', out, formats)
     return written
+
+
+def read_plan(path):
+    plan = read_json(path.read_text(encoding="utf-8", errors="replace"), path)
+    try:
+        budgets = [math.nan if layer is None else float(layer["budget_tokens"]) for layer in plan["layers"]]
+        if not budgets or plan["version"] != 1:
+            raise ValueError
+        return {"name": path.stem, "kind": plan["kind"], "budgets": budgets}
+    except (KeyError, TypeError, ValueError):
+        raise BadFolder(f"{path}: not a plan, which `arkvale plan` makes") from None
+
+
+def draw_plans(plans):
+    """A step line per plan; a layer without a budget leaves a gap. Dotted: the mean."""
+    figure, (axes,) = panels(1, width=9, columns=1)
+    colours = [BLUE, BROWN, GREEN, ORANGE, PINK, RED, SKY, GREY, BLACK]
+    for i, plan in enumerate(plans):
+        colour, budgets = colours[i % len(colours)], plan["budgets"]
+        known = [b for b in budgets if not math.isnan(b)]
+        axes.step(range(len(budgets)), budgets, where="mid", color=colour, marker=MARKERS[i % len(MARKERS)],
+                  markersize=4, linewidth=1.4, label=f'{plan["name"]} ({plan["kind"]})')
+        axes.axhline(sum(known) / max(1, len(known)), color=colour, linewidth=1, linestyle=(0, (1, 3)))
+    axes.set_ylim(bottom=0)
+    axes.grid(color=GRID, linewidth=0.6)
+    axes.set(title="budget of every layer; dotted: mean", xlabel="layer", ylabel="tokens")
+    legend(figure, [axes])
+    return figure
 
 
 def parse_formats(text):
@@ -301,7 +337,7 @@ def parse_formats(text):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", metavar="FOLDER", type=pathlib.Path)
+    parser.add_argument("folders", nargs="+", metavar="FOLDER|PLAN", type=pathlib.Path)
     parser.add_argument("-o", "--output", metavar="DIR", type=pathlib.Path, help="default: the folder itself")
     parser.add_argument("--format", type=parse_formats, default=["svg", "png"], help="svg, png or both (the default)")
     options = parser.parse_args()
@@ -309,8 +345,12 @@ def main():
     plt.rcParams.update({"svg.hashsalt": "arkvale", "svg.fonttype": "none", "font.size": 9, "text.color": INK,
                          "axes.edgecolor": INK, "axes.spines.top": False, "axes.spines.right": False})
     failed = 0
+    plans = []
     for folder in options.folders:
         try:
+            if folder.is_file():
+                plans.append(read_plan(folder))
+                continue
             out = options.output or folder
             out.mkdir(parents=True, exist_ok=True)
             for path in draw_folder(folder, out, options.format):
@@ -318,6 +358,11 @@ def main():
         except (BadFolder, OSError) as error:
             print(f"plot: {error}", file=sys.stderr)
             failed = 1
+    if plans:
+        out = options.output or next(path for path in options.folders if path.is_file()).parent
+        out.mkdir(parents=True, exist_ok=True)
+        for path in save(draw_plans(plans), "plan", "plan", out, options.format):
+            print(path)
     return failed
 
 

@@ -27,7 +27,7 @@ def name(row):
         return row["engine"]
     if row["policy"] == "full":
         return "full attention"
-    return f'{row["policy"]}, budget {row["budget_tokens"]}'
+    return f'{row["policy"]}, {row.get("plan") or "budget %s" % row["budget_tokens"]}'
 
 
 def read_rows(files, batch):

@@ -17,7 +17,7 @@ from plot_bench import GRID, INK, depth_text  # noqa: E402
 BLACK, BLUE, SKY, GREY, ORANGE, PINK, GREEN, RED, BROWN = (
     "#000000", "#0072b2", "#56b4e9", "#999999", "#e69f00", "#cc79a7", "#009e73", "#d55e00", "#7f5539")
 POLICY_COLOURS = {"full": BLACK, "arkvale": BLUE, "quest": SKY, "streaming": GREY, "h2o": ORANGE, "tova": PINK,
-                  "snapkv": GREEN, "pyramidkv": RED}
+                  "snapkv": GREEN, "pyramidkv": RED, "xkv": BROWN}
 DIGEST_COLOURS = {"centroid": GREY, "sphere-max": PINK, "sphere-center": ORANGE, "sphere-mean": BROWN,
                   "cuboid-max": SKY, "cuboid-center": GREEN, "cuboid-mean": BLUE, "code1": RED, "code2": BLACK}
 DIGEST_LINES = {"cuboid-mean": "-", "code1": ":", "code2": "--"}
@@ -31,6 +31,8 @@ def label(cell):
         parts.append(cell["digest"])
     if cell["policy"] != "full" and cell.get("page_tokens") not in (None, 32):
         parts.append(f'p {cell["page_tokens"]}')
+    if cell.get("plan"):
+        parts.append("plan")  # of any total: plans make one line, as budgets do
     return " ".join(parts)
 
 

@@ -28,23 +28,23 @@ GENERATE_FIELDS = {
     "kv": {"policy", "budget_tokens", "page_tokens", "kv_type", "digest", "hot_bytes", "hot_bytes_peak", "digest_bytes",
            "host_bytes", "disk_bytes", "full_bytes", "recalled_pages", "evicted_pages", "recalled_bytes",
            "recalls_per_step_mean", "selected_pages_mean", "scored_steps", "total_bytes", "audit_recall",
-           "audit_mass_recall"},
+           "audit_mass_recall", "plan"},
     "memory": {"rss_peak_bytes"},
     "machine": {"cpu", "threads", "cores", "memory_bytes", "compiler", "build_type", "commit"},
 }
 BENCH_FIELDS = {"engine", "policy", "budget_tokens", "depth_tokens", "prompt_tokens", "batch", "kv_total_bytes",
                 "prefill_tokens_per_s", "decode_ms_median", "decode_ms_p95", "decode_tokens_per_s", "breakdown_ms",
                 "breakdown_cost", "kv_hot_bytes", "rss_peak_bytes", "gb_per_s", "bandwidth_share", "gflop_per_s",
-                "flop_share", "top1_agreement", "samples_ms", "fill", "kv_type"}
+                "flop_share", "top1_agreement", "samples_ms", "fill", "kv_type", "plan"}
 BENCH_MACHINE_FIELDS = GENERATE_FIELDS["machine"] | {
     "compiler_flags", "governor", "pinned", "load_per_core", "read_gb_per_s", "fma_gflop_per_s", "peer_version",
     "model", "model_sha256_prefix"}
 # Of every record: what names its cell, what it fed, what its cache held and did.
-EVAL_FIELDS = {"schema", "task", "model", "model_sha256_prefix", "policy", "budget_tokens", "page_tokens", "digest",
-               "topk_pages", "kv_group", "sink_pages", "window_pages", "dense_layers", "kv_type", "feed", "seed",
-               "device", "threads", "commit", "record_id", "tokens_context", "tokens_question", "tokens_generated",
-               "kv_hot_bytes", "kv_total_bytes", "digest_bytes", "hot_tokens_per_layer_mean", "recalls_per_step_mean",
-               "wall_ms", "error"}
+EVAL_FIELDS = {"schema", "task", "model", "model_sha256_prefix", "policy", "plan", "budget_tokens", "page_tokens",
+               "digest", "topk_pages", "kv_group", "sink_pages", "window_pages", "dense_layers", "kv_type", "feed",
+               "seed", "device", "threads", "commit", "record_id", "tokens_context", "tokens_question",
+               "tokens_generated", "kv_hot_bytes", "kv_total_bytes", "digest_bytes", "hot_tokens_per_layer_mean",
+               "recalls_per_step_mean", "wall_ms", "error"}
 
 
 def run(*args, **kwargs):
@@ -141,6 +141,51 @@ class Cli(unittest.TestCase):
         self.fails(run("synth", "--type", "q9", "-o", path), 2, "q9")
         self.fails(run("synth"), 2, "--output")
         self.fails(run("synth", "-o", os.path.join(self.folder.name, "no/folder.gguf")), 3, "no/folder.gguf")
+
+    def plan(self, name, fingerprint, budgets, **changes):
+        """A plan file for arkvale with pages of 8; a budget of None is a layer that keeps everything."""
+        layers = [b and {"budget_tokens": b, "topk_pages": 0} for b in budgets]
+        plan = {"version": 1, "kind": "arkvale", "model_fingerprint": fingerprint, "page_tokens": 8, "window_tokens": 8,
+                "layers": layers, "made_by": {"model": "tiny"}, **changes}
+        return self.file(name, json.dumps(plan).encode())
+
+    def test_plans(self):
+        model = os.path.join(self.folder.name, "tiny.gguf")
+        self.assertEqual(run("synth", "-o", model).returncode, 0)
+        facts = json.loads(run("inspect", "--json", model).stdout)
+        n_layers, fingerprint = facts["n_layers"], facts["fingerprint"]
+        budgets = [None] + [64] * (n_layers - 2) + [96]
+        good = self.plan("good.json", fingerprint, budgets)
+        mean = (64 * (n_layers - 2) + 96 + (n_layers - 1) // 2) // (n_layers - 1)
+
+        def tiny(plan, *args):
+            return run("generate", "-m", model, "-p", "abcdefgh" * 40, "-n", "4", "--quiet", "--json", "--kv-plan",
+                       plan, *args)
+        answer = json.loads(tiny(good).stdout)
+        self.assertEqual((answer["kv"]["policy"], answer["kv"]["budget_tokens"], answer["kv"]["page_tokens"],
+                          answer["kv"]["plan"]), ("arkvale", mean, 8, good))
+        self.assertLess(answer["kv"]["hot_bytes"], answer["kv"]["full_bytes"])
+        self.fails(tiny(good, "--kv-budget", "512"), 2, "--kv-budget 512", str(mean), good)
+        self.fails(tiny(good, "--kv-policy", "h2o"), 2, "--kv-policy h2o", "arkvale", good)
+        self.fails(tiny(good, "--kv-page", "16"), 2, "--kv-page 16", "8", good)
+        self.assertEqual(tiny(good, "--kv-topk", "2", "--kv-policy", "arkvale", "--kv-page", "8").returncode, 0)
+        other = self.plan("other.json", "0123456789abcdef", budgets)
+        self.fails(tiny(other), 3, other, "0123456789abcdef", fingerprint)
+        with open(good, "rb") as file:
+            truncated = self.file("truncated.json", file.read()[:-30])
+        for command in (tiny(truncated), run("inspect", truncated)):
+            self.fails(command, 3, truncated)
+        self.fails(tiny(self.plan("short.json", fingerprint, budgets[1:])), 3, "short.json", "layers")
+        self.fails(tiny(self.plan("huge.json", fingerprint, [1 << 40] * n_layers)), 3, "huge.json", str(1 << 40))
+        self.fails(tiny(self.plan("tiny.json", fingerprint, [8] * n_layers)), 2, "tiny.json", "8 tokens")
+        self.fails(tiny("/nowhere/plan.json"), 3, "/nowhere/plan.json")
+
+        facts = json.loads(run("inspect", good, "--json").stdout)
+        self.assertEqual((facts["kind"], facts["for"], facts["n_planned_layers"], facts["largest_tokens"]),
+                         ("plan", "arkvale", n_layers - 1, 96))
+        text = run("inspect", good).stdout.decode()
+        self.assertIn("█", text)
+        self.fails(run("inspect", self.file("notes.txt", b"hello")), 3, "notes.txt", "GGUF", "plan")
 
     def test_grammars(self):
         yes_no = self.file("yes_no.gbnf", b'root ::= "yes" | "no"\n')

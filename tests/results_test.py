@@ -131,6 +131,26 @@ class Plot(Folders):
         self.assertNotIn("streaming code2", self.texts("passkey"))
         self.assertNotIn("77%", self.texts("passkey_depth"))
 
+    def plan(self, name, layers, **changes):
+        layers = [{"budget_tokens": b, "topk_pages": 0} if isinstance(b, int) else b for b in layers]
+        path = self.dir / f"{name}.json"
+        path.write_text(json.dumps({"version": 1, "kind": "xkv", "layers": layers, **changes}))
+        return path
+
+    def test_plans_make_one_picture(self):
+        plans = [self.plan("small", [None, 64, 200]), self.plan("large", [900, 300, 10])]
+        for out in ("one", "two"):
+            result = plot("-o", self.dir / out, *plans)
+            self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertLessEqual({"small (xkv)", "large (xkv)", "layer", "tokens"}, self.texts("one/plan"))
+        for name in ("plan.svg", "plan.png"):
+            self.assertEqual((self.dir / "one" / name).read_bytes(), (self.dir / "two" / name).read_bytes())
+        result = plot(self.plan("v2", [1], version=2), self.plan("empty", []), self.plan("bare", [{}]))
+        self.assertEqual(result.returncode, 1)
+        for line, name in zip(result.stderr.splitlines(), ("v2", "empty", "bare"), strict=True):
+            self.assertIn(f"{name}.json: not a plan", line)
+        self.assertFalse((self.dir / "plan.svg").exists())
+
     def test_bad_folders_are_named_and_the_others_drawn(self):
         good = write_folder(self.dir / "good", "sparsity")
         unknown = write_folder(self.dir / "unknown", "sparsity", {"summary": {"task": "guess", "cells": [1]}})

@@ -29,6 +29,7 @@ constexpr auto kCommands = std::to_array<Command>({
     {"synth", "write a synthetic model file", RunSynth},
     {"bench", "measure speed and memory, beside llama.cpp if wanted", RunBench},
     {"eval", "measure what a KV policy costs in quality", RunEval},
+    {"plan", "share out a KV budget among the layers", RunPlan},
 });
 
 std::string Help() {

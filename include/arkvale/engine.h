@@ -118,6 +118,11 @@ class Engine {
   // that do not fit.
   Result<std::unique_ptr<Chat>> StartChat(const ChatOptions& options);
 
+  // Sets in `options` what a plan file's text says for this model: policy, budgets and top-k of every layer, page size
+  // or snap-window. On an error they stay as they were. Corrupt: no plan, a damaged one, or one of another model, which
+  // is named. InvalidArgument: its budgets do not fit the other options, for example sinks and window.
+  Status ApplyPlan(std::string_view plan_text, KvOptions& options) const;
+
   const ModelInfo& model() const;
   int32_t threads() const;
   KvType kv_type() const;

@@ -30,6 +30,10 @@ Result<GenerateResult> Engine::Generate(const GenerateRequest& request, const Ge
   return result;
 }
 
+Status Engine::ApplyPlan(std::string_view plan_text, KvOptions& options) const {
+  return CatchBadAlloc([&] { return impl_->runtime->ApplyPlan(plan_text, options); });
+}
+
 const ModelInfo& Engine::model() const { return impl_->runtime->info(); }
 int32_t Engine::threads() const { return impl_->runtime->threads(); }
 KvType Engine::kv_type() const { return impl_->runtime->kv_type(); }

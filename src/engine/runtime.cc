@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -15,6 +16,8 @@
 #include "kv/hot_bytes.h"
 #include "ops/cpu_check.h"
 #include "ops/op_table.h"
+#include "plan/kv_plan.h"
+#include "plan/plan_file.h"
 
 namespace arkvale {
 namespace {
@@ -147,6 +150,9 @@ Result<KvOptions> Runtime::ResolveBudget(const KvOptions& options, int64_t n_tok
   if (is_auto && hot_limit_bytes_ == 0) {
     return InvalidArgument("budget auto is what --kv-hot-mem has room for: give that limit, or a number of tokens");
   }
+  if (is_auto && options.policy != KvPolicyKind::kFull && !options.layer_budget_tokens.empty()) {
+    return InvalidArgument("budget auto is one budget for all layers, and the layers have their own: give a number");
+  }
   if (is_auto) resolved.budget_tokens = 0;
   ARKVALE_RETURN_IF_ERROR(resolved.Validate(info_.n_layers, info_.n_kv_heads));
   if (!is_auto || options.policy == KvPolicyKind::kFull) return resolved;
@@ -154,6 +160,19 @@ Result<KvOptions> Runtime::ResolveBudget(const KvOptions& options, int64_t n_tok
                            BudgetForHotBytes(cache_->shape(), resolved, n_tokens, hot_limit_bytes_));
   ARKVALE_RETURN_IF_ERROR(resolved.Validate(info_.n_layers, info_.n_kv_heads));
   return resolved;
+}
+
+Status Runtime::ApplyPlan(std::string_view plan_text, KvOptions& options) const {
+  ARKVALE_ASSIGN_OR_RETURN(const KvPlan plan, ParsePlan(plan_text));
+  const std::string name = info_.name.empty() ? std::filesystem::path(info_.path).filename().string() : info_.name;
+  const Status fits = CheckPlanFits(plan, fingerprint(), name, info_.n_layers);
+  // The request is right: the file is the wrong one.
+  if (!fits.ok()) return Corrupt(fits.message());
+  KvOptions planned = options;
+  arkvale::ApplyPlan(plan, planned);
+  ARKVALE_RETURN_IF_ERROR(planned.Validate(info_.n_layers, info_.n_kv_heads));
+  options = std::move(planned);
+  return OkStatus();
 }
 
 }  // namespace arkvale

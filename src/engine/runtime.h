@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "arkvale/engine.h"
 #include "arkvale/status.h"
@@ -34,15 +35,20 @@ class Runtime {
   int32_t prefill_chunk() const { return prefill_chunk_; }
   KvType kv_type() const { return kv_type_; }
   double load_ms() const { return load_ms_; }
+  // Of the model's file (model/fingerprint.h), computed at each call.
+  std::string fingerprint() const { return transformer_->fingerprint(); }
   MemoryLimits memory_limits() const;
 
   // ResourceExhausted where a sequence of `n_tokens` tokens (input and longest answer) cannot fit in memory. Call it
   // before the prefill.
   Status CheckFits(int64_t n_tokens) const;
   // `options`, valid for the model; kAutoBudget becomes the largest budget with which such a sequence, running alone,
-  // stays within hot_limit_bytes. InvalidArgument: auto without that limit, or what KvOptions::Validate says.
+  // stays within hot_limit_bytes. InvalidArgument: auto without that limit or with budgets of single layers, or what
+  // KvOptions::Validate says.
   // ResourceExhausted: no budget fits.
   Result<KvOptions> ResolveBudget(const KvOptions& options, int64_t n_tokens) const;
+  // As Engine::ApplyPlan.
+  Status ApplyPlan(std::string_view plan_text, KvOptions& options) const;
 
  private:
   explicit Runtime(int32_t threads);

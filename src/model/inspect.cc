@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "model/config.h"
+#include "model/fingerprint.h"
 #include "model/gguf_check.h"
 #include "model/gguf_view.h"
 #include "model/model_file.h"
@@ -64,6 +65,7 @@ Result<ModelSummary> InspectModel(const std::string& path) {
   s.n_files = view.n_parts();
   s.n_tensors = static_cast<int64_t>(view.tensors().size());
   AddTypes(view, s);
+  s.fingerprint = Fingerprint(view);
 
   const Status check = CheckGgufView(view);
   if (check.kind() == StatusKind::kCorrupt) return check;

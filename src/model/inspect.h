@@ -11,6 +11,7 @@ namespace arkvale {
 
 struct ModelSummary {
   std::string path, architecture, name;
+  std::string fingerprint;  // fingerprint.h
   std::string file_type;   // most common weight type by bytes, as ggml names it: q4_1
   int64_t file_bytes = 0;  // of all parts of a split model
   int32_t n_files = 1;

@@ -10,6 +10,7 @@
 #include "base/bad_alloc.h"
 #include "model/batch_plan.h"
 #include "model/ffn.h"
+#include "model/fingerprint.h"
 #include "model/gguf_check.h"
 #include "model/model_file.h"
 #include "model/packed_weights.h"
@@ -221,6 +222,7 @@ Transformer::~Transformer() = default;
 const ModelConfig& Transformer::config() const { return impl_->config; }
 int64_t Transformer::weight_bytes() const { return impl_->weights.total_bytes; }
 int64_t Transformer::step_bytes() const { return impl_->weights.step_bytes; }
+std::string Transformer::fingerprint() const { return Fingerprint(impl_->file.view()); }
 
 int64_t Transformer::packed_bytes() const { return impl_->packed_bytes; }
 

@@ -36,8 +36,9 @@ class Transformer {
   ~Transformer();
 
   const ModelConfig& config() const;
-  int64_t weight_bytes() const;  // bytes of all tensors in the file
-  int64_t step_bytes() const;    // weight bytes one decode step reads
+  int64_t weight_bytes() const;     // bytes of all tensors in the file
+  int64_t step_bytes() const;       // weight bytes one decode step reads
+  std::string fingerprint() const;  // of the file (fingerprint.h), computed at each call
 
   // Copies the matrices into the layout that steps read fastest (packed_weights.h): at most once, before any Forward.
   // Prefill keeps every bit; a step's products are rounded another way.

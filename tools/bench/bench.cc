@@ -59,10 +59,21 @@ PeerOptions PeerOptionsOf(const BenchFlags& flags, const BenchPlan& plan, int32_
           .kv_type = plan.engine.kv_type};
 }
 
-Result<std::unique_ptr<Contender>> MakeOwn(OwnContext& context, const KvOptions& options) {
-  const ModelInfo& model = context.runtime().info();
+// `which`: of plan.kv.
+Result<std::unique_ptr<Contender>> MakeOwn(const BenchFlags& flags, const BenchPlan& plan, size_t which,
+                                           OwnContext& context) {
+  const Runtime& runtime = context.runtime();
+  const ModelInfo& model = runtime.info();
+  KvOptions options = plan.kv[which];
+  std::string plan_name;
+  if (plan.kv_plan && which + 1 == plan.kv.size()) {
+    const auto apply = [&](std::string_view text, KvOptions& o) { return runtime.ApplyPlan(text, o); };
+    ARKVALE_ASSIGN_OR_RETURN(options, flags.kv.WithPlan(*plan.kv_plan, options, apply));
+    plan_name = plan.kv_plan->name;
+  }
   ARKVALE_RETURN_IF_ERROR(options.Validate(model.n_layers, model.n_kv_heads));
-  return std::unique_ptr<Contender>(std::make_unique<OwnContender>(context, RoundBudget(options)));
+  return std::unique_ptr<Contender>(
+      std::make_unique<OwnContender>(context, RoundBudget(std::move(options)), std::move(plan_name)));
 }
 
 // The peer first, then ours.
@@ -72,8 +83,8 @@ Result<Contenders> MakeContenders(const BenchFlags& flags, const BenchPlan& plan
     ARKVALE_ASSIGN_OR_RETURN(auto peer, MakePeer(plan, PeerOptionsOf(flags, plan, context.runtime().threads())));
     contenders.push_back(std::move(peer));
   }
-  for (const KvOptions& options : plan.kv) {
-    ARKVALE_ASSIGN_OR_RETURN(auto own, MakeOwn(context, options));
+  for (size_t i = 0; i < plan.kv.size(); ++i) {
+    ARKVALE_ASSIGN_OR_RETURN(auto own, MakeOwn(flags, plan, i, context));
     contenders.push_back(std::move(own));
   }
   return contenders;
@@ -157,12 +168,12 @@ Status RunPeerOnce(const BenchFlags& flags, const BenchPlan& plan, const Cell& c
   return RunOnce(cell, *peer, ids);
 }
 
-Status RunOwnOnce(const BenchFlags& flags, const BenchPlan& plan, const Cell& cell, const KvOptions& kv) {
+Status RunOwnOnce(const BenchFlags& flags, const BenchPlan& plan, const Cell& cell, size_t which) {
   ARKVALE_ASSIGN_OR_RETURN(const auto runtime, Runtime::Load(plan.engine));
   ARKVALE_ASSIGN_OR_RETURN(const auto ids,
                            ReadIds(flags, runtime->tokenizer(), static_cast<int64_t>(CellTokens(flags, cell))));
   OwnContext context(*runtime, flags.random_fill() ? Fill::kRandom : Fill::kText);
-  ARKVALE_ASSIGN_OR_RETURN(const auto own, MakeOwn(context, kv));
+  ARKVALE_ASSIGN_OR_RETURN(const auto own, MakeOwn(flags, plan, which, context));
   return RunOnce(cell, *own, ids);
 }
 
@@ -175,7 +186,7 @@ Status RunForOneCell(const BenchFlags& flags, const BenchPlan& plan) {
   }
   const Cell& cell = plan.cells[run.cell];
   ARKVALE_RETURN_IF_ERROR(run.contender < n_peers ? RunPeerOnce(flags, plan, cell, run.setting)
-                                                  : RunOwnOnce(flags, plan, cell, plan.kv[run.contender - n_peers]));
+                                                  : RunOwnOnce(flags, plan, cell, run.contender - n_peers));
   return Stdout().Write(Dump(MemoryJson()));
 }
 

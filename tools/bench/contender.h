@@ -56,7 +56,8 @@ class Contender {
   // What the warm-up decided, for a process that measures this contender's memory. 0 where there is no choice.
   virtual int32_t setting() const { return 0; }
 
-  // Row fields that say which contender this is: engine, policy, budget_tokens.
+  // Row fields that say which contender this is: engine, policy, budget_tokens (of a plan: the mean of its layers),
+  // plan.
   virtual Json Labels() const = 0;
   // Row fields only this engine knows, of the last decode sample or prefill.
   virtual Json DecodeFields(int32_t batch) const = 0;

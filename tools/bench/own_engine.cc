@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/rng.h"
 #include "tools/common/interrupt.h"
+#include "tools/common/plan_input.h"
 
 namespace arkvale::tools {
 namespace {
@@ -113,14 +114,15 @@ std::string OwnContender::name() const {
   if (options_.policy == KvPolicyKind::kFull) return kFullName;
   const bool own = options_.policy == KvPolicyKind::kArkvale;
   return (own ? "arkvale" : "arkvale " + std::string(KvPolicyName(options_.policy))) + " " +
-         std::to_string(options_.budget_tokens);
+         (plan_name_.empty() ? std::to_string(options_.budget_tokens) : plan_name_);
 }
 
 Json OwnContender::Labels() const {
   const bool full = options_.policy == KvPolicyKind::kFull;
   return {{"engine", "arkvale"},
           {"policy", KvPolicyName(options_.policy)},
-          {"budget_tokens", full ? Json(nullptr) : Json(options_.budget_tokens)},
+          {"budget_tokens", full ? Json(nullptr) : Json(MeanBudgetTokens(options_))},
+          {"plan", plan_name_.empty() ? Json(nullptr) : Json(plan_name_)},
           {"fill", context_.fill() == Fill::kText ? "text" : "random"},
           {"kv_type", KvTypeName(context_.runtime().kv_type())}};
 }

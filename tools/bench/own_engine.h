@@ -3,6 +3,8 @@
 
 #include <memory>
 #include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/session.h"
@@ -36,8 +38,9 @@ class OwnContext {
 
 class OwnContender : public Contender {
  public:
-  // `context` must outlive it.
-  OwnContender(OwnContext& context, const KvOptions& options) : context_(context), options_(options) {}
+  // `context` must outlive it. `plan_name`: of the plan that its budgets come from; empty: none.
+  OwnContender(OwnContext& context, KvOptions options, std::string plan_name)
+      : context_(context), options_(std::move(options)), plan_name_(std::move(plan_name)) {}
 
   std::string name() const override;
   Status SetContext(std::span<const int32_t> ids) override { return context_.Set(ids); }
@@ -56,6 +59,7 @@ class OwnContender : public Contender {
 
   OwnContext& context_;
   KvOptions options_;
+  std::string plan_name_;
   KvStats stats_;  // of the first sequence after the last sample
 };
 

@@ -257,11 +257,8 @@ void PeerLlama::SetWarmUp(bool on) {
 int32_t PeerLlama::setting() const { return impl_->modes[impl_->chosen].setting; }
 
 Json PeerLlama::Labels() const {
-  return {{"engine", "llama.cpp"},
-          {"policy", "full"},
-          {"budget_tokens", nullptr},
-          {"fill", "text"},
-          {"kv_type", KvTypeName(impl_->options.kv_type)}};
+  return {{"engine", "llama.cpp"}, {"policy", "full"}, {"budget_tokens", nullptr},
+          {"plan", nullptr},       {"fill", "text"},   {"kv_type", KvTypeName(impl_->options.kv_type)}};
 }
 
 Json PeerLlama::DecodeFields(int32_t batch) const {

@@ -50,6 +50,9 @@ Status AddPolicies(const BenchFlags& flags, BenchPlan& plan) {
       if (options.policy == KvPolicyKind::kFull) break;
     }
   }
+  if (flags.kv.plan_path().empty()) return OkStatus();
+  ARKVALE_ASSIGN_OR_RETURN(plan.kv_plan, ReadPlan(flags.kv.plan_path()));
+  ARKVALE_ASSIGN_OR_RETURN(plan.kv.emplace_back(), flags.kv.Get());
   return OkStatus();
 }
 
@@ -94,6 +97,7 @@ void BenchFlags::Add(Cli& cli) {
   app.add_option("--memory-run", memory_run)->group("");
   engine.Add(cli);
   kv.Add(cli, false);
+  kv.AddPlan(cli, "one contender more: its policy with the per-layer budgets made by `arkvale plan`");
 }
 
 Result<BenchPlan> MakePlan(const BenchFlags& flags) {

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "tools/bench/rounds.h"
 #include "tools/common/cli.h"
 #include "tools/common/kv_flags.h"
+#include "tools/common/plan_input.h"
 
 namespace arkvale::tools {
 
@@ -26,9 +28,10 @@ struct BenchFlags {
 
 struct BenchPlan {
   EngineOptions engine;
-  std::vector<Cell> cells;    // prompts first, then depths, each ascending: contexts extend one another
-  std::vector<KvOptions> kv;  // one contender each
-  int64_t max_tokens = 0;     // longest context of all cells, steps counted
+  std::vector<Cell> cells;           // prompts first, then depths, each ascending: contexts extend one another
+  std::vector<KvOptions> kv;         // one contender each
+  std::optional<PlanInput> kv_plan;  // what the last of them gets its budgets from
+  int64_t max_tokens = 0;            // longest context of all cells, steps counted
   int32_t max_batch = 1;
 };
 

@@ -3,10 +3,10 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/sha256.h"
 #include "tools/bench/work.h"
 #include "tools/common/build_info.h"
 #include "tools/common/format.h"
-#include "tools/common/sha256.h"
 
 namespace arkvale::tools {
 namespace {

@@ -75,8 +75,9 @@ Status Run(Flags& flags, Status& turn_error) {
   if (!flags.file.empty()) {
     ARKVALE_ASSIGN_OR_RETURN(flags.repl.text_before, ReadText(flags.file, flags.repl.ctx_tokens));
   }
-  ARKVALE_ASSIGN_OR_RETURN(flags.chat.kv, CheckBudget(flags.chat.kv, engine->model()));
+  ARKVALE_ASSIGN_OR_RETURN(flags.chat.kv, flags.kv.Resolve(*engine, flags.chat.kv));
   flags.repl.kv = flags.chat.kv;
+  flags.repl.plan_path = flags.kv.plan_path();
   ARKVALE_ASSIGN_OR_RETURN(const std::unique_ptr<Chat> chat, engine->StartChat(flags.chat));
   const auto reader = MakeLineReader(flags.repl.ctx_tokens * kMaxBytesPerToken);
   if (reader->interactive() && !flags.repl.quiet) std::fputs("/help lists the commands\n", stderr);

@@ -86,7 +86,8 @@ Status Repl::Send(const std::string& message) {
   ++n_turns_;
   options_.kv.budget_tokens = last_.budget_tokens;  // kAutoBudget is a number now
   if (options_.json) {
-    ARKVALE_RETURN_IF_ERROR(Stdout().Write(Dump(AnswerJson(options_.kv, engine_.kv_type(), last_, engine_.threads()))));
+    ARKVALE_RETURN_IF_ERROR(Stdout().Write(
+        Dump(AnswerJson({options_.kv, engine_.kv_type(), options_.plan_path}, last_, engine_.threads()))));
   }
   if (!options_.quiet) Say(TurnLine(n_turns_, last_, counts_));
   if (const std::string warning = RecallWarning(counts_.audit, options_.kv); !warned_ && !warning.empty()) {

@@ -15,6 +15,7 @@ namespace arkvale::tools {
 struct ReplOptions {
   TurnOptions turn;
   KvOptions kv;            // of the chat
+  std::string plan_path;   // --kv-plan; empty: none
   int64_t ctx_tokens = 0;  // longest conversation
   bool json = false;
   bool quiet = false;

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "tools/common/format.h"
+#include "tools/common/plan_input.h"
 
 namespace arkvale::tools {
 namespace {
@@ -56,7 +57,7 @@ std::string RecallWarning(const KvAudit& audit, const KvOptions& kv) {
   if (audit.samples == 0 || audit.mass_recall() >= kLowMassRecall) return {};
   std::string text =
       Format("the last answer read only %.0f %% of the attention mass: try a larger --kv-budget (now %lld)",
-             100 * audit.mass_recall(), static_cast<long long>(kv.budget_tokens));
+             100 * audit.mass_recall(), static_cast<long long>(MeanBudgetTokens(kv)));
   return text + (kv.digest == DigestKind::kCode2 ? "\n" : " or --kv-digest code2\n");
 }
 

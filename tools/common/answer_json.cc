@@ -4,8 +4,10 @@
 
 namespace arkvale::tools {
 
-Json AnswerJson(KvOptions kv, KvType type, const GenerateResult& r, int32_t threads) {
-  kv.budget_tokens = r.budget_tokens;
+Json AnswerJson(AnswerCache cache, const GenerateResult& r, int32_t threads) {
+  cache.options.budget_tokens = r.budget_tokens;
+  Json kv = KvJson(cache.options, cache.type, r.kv);
+  kv["plan"] = cache.plan_path.empty() ? Json(nullptr) : Json(cache.plan_path);
   const auto n_prefilled = static_cast<double>(r.prompt_tokens - r.reused_tokens);
   return {{"text", r.text},
           {"token_ids", r.token_ids},
@@ -23,7 +25,7 @@ Json AnswerJson(KvOptions kv, KvType type, const GenerateResult& r, int32_t thre
             {"decode_ms_median", PositiveOrNull(r.decode_ms_median)},
             {"decode_ms_p95", PositiveOrNull(r.decode_ms_p95)},
             {"decode_tokens_per_s", PositiveOrNull(PerSecond(1, r.decode_ms_median))}}},
-          {"kv", KvJson(kv, type, r.kv)},
+          {"kv", kv},
           {"memory", MemoryJson()},
           {"machine", MachineJson(threads)}};
 }

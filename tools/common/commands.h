@@ -9,5 +9,6 @@ int RunInspect(int argc, char** argv);
 int RunSynth(int argc, char** argv);
 int RunBench(int argc, char** argv);
 int RunEval(int argc, char** argv);
+int RunPlan(int argc, char** argv);
 
 }  // namespace arkvale::tools

@@ -2,6 +2,7 @@
 
 #include "base/machine.h"
 #include "tools/common/build_info.h"
+#include "tools/common/plan_input.h"
 
 namespace arkvale::tools {
 namespace {
@@ -30,7 +31,7 @@ Json KvJson(const KvOptions& options, KvType type, const KvStats& stats) {
   const bool audited = stats.audit.samples > 0;
   const KvCounters& c = stats.counters;
   return {{"policy", KvPolicyName(options.policy)},
-          {"budget_tokens", full ? 0 : options.budget_tokens},
+          {"budget_tokens", full ? 0 : MeanBudgetTokens(options)},
           {"page_tokens", options.page_tokens},
           {"kv_type", KvTypeName(type)},
           {"digest", BudgetsPages(options.policy) ? Json(DigestName(options.ResolvedDigest())) : Json(nullptr)},

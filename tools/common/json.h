@@ -22,7 +22,8 @@ Json MachineJson(int32_t threads);
 // {rss_peak_bytes} of this process so far.
 Json MemoryJson();
 
-// The `kv` object of `generate --json`. The audit fields are null where nothing was audited.
+// The `kv` object of `generate --json`. Where layers have their own budgets budget_tokens is their mean. The audit
+// fields are null where nothing was audited.
 Json KvJson(const KvOptions& options, KvType type, const KvStats& stats);
 
 // One line. Bytes that are not UTF-8 (a token cut by the end of the text) become U+FFFD.

@@ -1,9 +1,11 @@
 #include "tools/common/kv_flags.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <utility>
+#include <vector>
 
 namespace arkvale::tools {
 namespace {
@@ -139,25 +141,29 @@ void KvFlags::Add(Cli& cli, bool with_policy_and_budget) {
   group_ = defaults_.group_heads;
   audit_every_ = defaults_.audit_every;
   const auto add = [&](const char* name, auto& value, const char* type, const std::string& text) {
-    app.add_option(name, value, text)->type_name(type)->capture_default_str()->group(group);
+    return app.add_option(name, value, text)->type_name(type)->capture_default_str()->group(group);
   };
   if (with_policy_and_budget) {
-    add("--kv-policy", policy_, "NAME",
+    policy_option_ = add(
+        "--kv-policy", policy_, "NAME",
         "full (attend to everything), arkvale (evict and recall pages), quest (keep all, read the best pages), or drop "
-        "tokens for good: streaming, h2o, tova, snapkv, pyramidkv");
-    add("--kv-budget", budget_, "N|auto",
+        "tokens for good: streaming, h2o, tova, snapkv, pyramidkv, xkv");
+    budget_option_ = add(
+        "--kv-budget", budget_, "N|auto",
         "hot tokens per layer, sinks and window included, arkvale and quest in whole pages; 0 = unlimited; auto = what "
         "--kv-hot-mem has room for");
+    AddPlan(cli, "per-layer budgets made by `arkvale plan`; replaces --kv-budget, and --kv-topk unless given");
   }
-  add("--kv-page", page_tokens_, "N", "tokens per page: 8, 16, 32 or 64");
+  page_option_ = add("--kv-page", page_tokens_, "N", "tokens per page: 8, 16, 32 or 64");
   add("--kv-digest", digest_, "NAME",
       "page summary: centroid, sphere-max, sphere-center, sphere-mean, cuboid-max, cuboid-center, cuboid-mean, code1 "
       "or code2");
-  add("--kv-topk", topk_, "N",
+  topk_option_ = add(
+      "--kv-topk", topk_, "N",
       "pages chosen anew each step: a number, paper = min(1280, budget / 2) / page, auto = all that the budget holds");
   add("--kv-sinks", sinks_, "N", "pages always kept at the start");
   add("--kv-window", window_, "N", "pages always kept at the end");
-  add("--kv-dense-layers", dense_layers_, "N", "first layers that keep everything");
+  dense_option_ = add("--kv-dense-layers", dense_layers_, "N", "first layers that keep everything");
   add("--kv-group", group_, "N", "kv heads that share one page selection");
   add("--kv-audit", audit_every_, "N",
       "every N-th step also ranks the pages by their true scores and reports the recall; 0 = never");
@@ -168,6 +174,10 @@ void KvFlags::Add(Cli& cli, bool with_policy_and_budget) {
                  "snap-pooling=average|max, pyramid-beta=20")
       ->type_name("NAME=VALUE,...")
       ->group(group);
+}
+
+void KvFlags::AddPlan(Cli& cli, const std::string& text) {
+  cli.app().add_option("--kv-plan", plan_, text)->type_name("FILE")->group("KV cache");
 }
 
 Result<KvOptions> KvFlags::Get() const {
@@ -184,6 +194,48 @@ Result<KvOptions> KvFlags::Get() const {
   options.audit_every = audit_every_;
   ARKVALE_RETURN_IF_ERROR(SetNamedOptions(opts_, options));
   return options;
+}
+
+Status KvFlags::CheckBeside(const PlanInput& plan, const KvOptions& given, const KvOptions& planned) const {
+  const auto refuse = [&](const std::string& flag, const std::string& value, const std::string& other) {
+    return InvalidArgument(flag + " " + value + " beside plan " + plan.path + ", which says " + other +
+                           ": leave one of them out");
+  };
+  if (Given(policy_option_) && planned.policy != given.policy) {
+    return refuse("--kv-policy", policy_, std::string(KvPolicyName(planned.policy)));
+  }
+  const std::vector<int64_t>& layers = planned.layer_budget_tokens;
+  if (Given(budget_option_) &&
+      std::any_of(layers.begin(), layers.end(), [&](int64_t tokens) { return tokens != given.budget_tokens; })) {
+    return refuse("--kv-budget", budget_, std::to_string(MeanBudgetTokens(planned)) + " tokens on average");
+  }
+  if (Given(page_option_) && planned.page_tokens != given.page_tokens) {
+    return refuse("--kv-page", std::to_string(page_tokens_), std::to_string(planned.page_tokens));
+  }
+  if (Given(dense_option_) && planned.dense_layers != given.dense_layers) {
+    return refuse("--kv-dense-layers", std::to_string(dense_layers_), std::to_string(planned.dense_layers));
+  }
+  if (opts_.find("snap-window=") != std::string::npos && planned.snap_window != given.snap_window) {
+    return refuse("--kv-opt snap-window", std::to_string(given.snap_window), std::to_string(planned.snap_window));
+  }
+  return OkStatus();
+}
+
+Result<KvOptions> KvFlags::WithPlan(const PlanInput& plan, const KvOptions& options, const ApplyPlanText& apply) const {
+  KvOptions planned = options;
+  const Status applied = apply(plan.text, planned);
+  if (!applied.ok()) return Status(applied.kind(), plan.path + ": " + applied.message());
+  ARKVALE_RETURN_IF_ERROR(CheckBeside(plan, options, planned));
+  if (Given(topk_option_)) planned.layer_topk_pages.clear();
+  return planned;
+}
+
+Result<KvOptions> KvFlags::Resolve(const Engine& engine, const KvOptions& options) const {
+  if (plan_.empty()) return CheckBudget(options, engine.model());
+  ARKVALE_ASSIGN_OR_RETURN(const PlanInput plan, ReadPlan(plan_));
+  const auto apply = [&](std::string_view text, KvOptions& o) { return engine.ApplyPlan(text, o); };
+  ARKVALE_ASSIGN_OR_RETURN(KvOptions planned, WithPlan(plan, options, apply));
+  return CheckBudget(std::move(planned), engine.model());
 }
 
 }  // namespace arkvale::tools

@@ -12,7 +12,7 @@ std::vector<RecordsById> SortByCell(const RunInfo& run, const std::vector<KvOpti
     RecordsById& of_cell = sorted.emplace_back();
     for (const Json* record : records) {
       bool same = true;
-      for (const auto& [name, value] : labels.items()) same = same && (*record)[name] == value;
+      for (const auto& [name, value] : labels.items()) same = same && record->value(name, Json()) == value;
       if (same) of_cell[(*record)["record_id"].get<std::string>()] = record;
     }
   }
@@ -76,6 +76,11 @@ std::string Number(const Json& row, const char* name, double factor) {
 
 std::string Name(const Json& row, const char* name) {
   return row[name].is_string() ? row[name].get<std::string>() : "-";
+}
+
+std::string PolicyName(const Json& row) {
+  const std::string plan = row.contains("plan") ? Name(row, "plan") : "-";
+  return plan == "-" ? Name(row, "policy") : Name(row, "policy") + ", " + plan;
 }
 
 }  // namespace arkvale::tools

@@ -14,7 +14,7 @@ namespace arkvale::tools {
 
 using RecordsById = std::map<std::string, const Json*>;  // by `record_id`
 
-// Those of each cell, by its CellFields. Points into `records`.
+// Those of each cell, by its CellFields; a field that a record of an earlier run lacks is null. Points into `records`.
 std::vector<RecordsById> SortByCell(const RunInfo& run, const std::vector<KvOptions>& cells,
                                     const std::vector<const Json*>& records);
 
@@ -38,5 +38,7 @@ std::string FeedingSentence(const Json& summary);
 // A field of a summary's row; "-" where it is null.
 std::string Number(const Json& row, const char* name, double factor = 1);
 std::string Name(const Json& row, const char* name);
+// "arkvale", or with its plan: "arkvale, plan-1024-89abcdef".
+std::string PolicyName(const Json& row);
 
 }  // namespace arkvale::tools

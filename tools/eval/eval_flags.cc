@@ -1,6 +1,7 @@
 #include "tools/eval/eval_flags.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace arkvale::tools {
 namespace {
@@ -43,6 +44,12 @@ void EvalFlags::AddFeed(const FlagGroup& group) {
             "3stage");
 }
 
+void EvalFlags::AddPlans(Cli& cli) {
+  const FlagGroup group(cli, "Cells and output");
+  group.Add("--plans", plans_, "FILE,...", "per-layer budgets made by `arkvale plan`, each a cell of its policy",
+            "none");
+}
+
 void EvalFlags::AddLimit(const FlagGroup& group, const char* text, const char* shown) {
   limit_option_ = group.Add("--limit", limit_, "N", text, shown);
 }
@@ -62,12 +69,17 @@ Result<Preset> EvalFlags::preset() const {
   return InvalidArgument("--preset '" + preset_ + "' is unknown: use quick, standard or full");
 }
 
+Result<std::vector<DigestKind>> EvalFlags::Digests(const CellPreset& preset, const KvOptions& base) const {
+  std::vector<DigestKind> digests = preset.digests.empty() ? std::vector{base.digest} : preset.digests;
+  ARKVALE_RETURN_IF_ERROR(ParseList(digests_, ParseDigest, digests));
+  return digests;
+}
+
 Result<std::vector<KvOptions>> EvalFlags::Cells(const CellPreset& preset, const ModelInfo& model) const {
   ARKVALE_ASSIGN_OR_RETURN(const KvOptions base, kv_.Get());
   std::vector<KvPolicyKind> policies = preset.policies;
   ARKVALE_RETURN_IF_ERROR(ParseList(policies_, ParseKvPolicy, policies));
-  std::vector<DigestKind> digests = preset.digests.empty() ? std::vector{base.digest} : preset.digests;
-  ARKVALE_RETURN_IF_ERROR(ParseList(digests_, ParseDigest, digests));
+  ARKVALE_ASSIGN_OR_RETURN(const std::vector<DigestKind> digests, Digests(preset, base));
   std::vector<int64_t> budgets = preset.budgets;
   if (!budgets_.empty()) {
     ARKVALE_ASSIGN_OR_RETURN(budgets, ParseNumbers("--budgets", budgets_, 0));
@@ -99,6 +111,55 @@ Result<std::vector<KvOptions>> EvalFlags::Cells(const CellPreset& preset, const 
       }
       if (!BudgetsPages(policy)) break;  // nor of pages
     }
+  }
+  return cells;
+}
+
+Result<NamedPlan> EvalFlags::PlanCells(const PlanInput& plan, const std::vector<DigestKind>& digests,
+                                       const ApplyPlanText& apply) const {
+  ARKVALE_ASSIGN_OR_RETURN(const KvOptions base, kv_.Get());
+  ARKVALE_ASSIGN_OR_RETURN(KvOptions cell, kv_.WithPlan(plan, base, apply));
+  NamedPlan named{.name = plan.name, .options = {}};
+  if (cell.policy != KvPolicyKind::kArkvale) {
+    named.options.push_back(std::move(cell));
+    return named;
+  }
+  if (!pages_.empty()) {
+    ARKVALE_ASSIGN_OR_RETURN(const auto pages, ParseNumbers("--pages", pages_, 1));
+    if (std::find(pages.begin(), pages.end(), cell.page_tokens) == pages.end()) {
+      return InvalidArgument("--pages " + pages_ + " lacks the " + std::to_string(cell.page_tokens) + " of plan " +
+                             plan.path + ": add it, or leave the plan out");
+    }
+  }
+  for (const DigestKind digest : digests) {
+    cell.digest = digest;
+    named.options.push_back(cell);
+  }
+  return named;
+}
+
+Result<EvalCells> EvalFlags::CellsAndPlans(const CellPreset& preset, const Runtime& runtime) const {
+  return CellsAndPlans(preset, runtime.info(),
+                       [&](std::string_view text, KvOptions& options) { return runtime.ApplyPlan(text, options); });
+}
+
+Result<EvalCells> EvalFlags::CellsAndPlans(const CellPreset& preset, const ModelInfo& model,
+                                           const ApplyPlanText& apply) const {
+  EvalCells cells;
+  ARKVALE_ASSIGN_OR_RETURN(cells.options, Cells(preset, model));
+  if (plans_.empty()) return cells;
+  ARKVALE_ASSIGN_OR_RETURN(const KvOptions base, kv_.Get());
+  ARKVALE_ASSIGN_OR_RETURN(const std::vector<DigestKind> digests, Digests(preset, base));
+  for (const std::string& path : SplitCommas(plans_)) {
+    ARKVALE_ASSIGN_OR_RETURN(const PlanInput plan, ReadPlan(path));
+    ARKVALE_ASSIGN_OR_RETURN(NamedPlan named, PlanCells(plan, digests, apply));
+    for (const NamedPlan& other : cells.plans) {
+      if (other.options.front() != named.options.front()) continue;
+      return InvalidArgument("--plans " + plans_ + ": " + named.name + " gives the same budgets as " + other.name +
+                             ": leave one of them out");
+    }
+    cells.options.insert(cells.options.end(), named.options.begin(), named.options.end());
+    cells.plans.push_back(std::move(named));
   }
   return cells;
 }

@@ -7,8 +7,10 @@
 
 #include "arkvale/engine.h"
 #include "arkvale/kv_options.h"
+#include "engine/runtime.h"
 #include "tools/common/cli.h"
 #include "tools/common/kv_flags.h"
+#include "tools/common/plan_input.h"
 #include "tools/eval/records.h"
 
 namespace arkvale::tools {
@@ -24,6 +26,11 @@ struct CellPreset {
   std::vector<DigestKind> digests = {};  // empty: --kv-digest
 };
 
+struct EvalCells {
+  std::vector<KvOptions> options;  // those of plans last
+  std::vector<NamedPlan> plans;    // for RunInfo
+};
+
 class EvalFlags {
  public:
   void Add(Cli& cli);
@@ -31,6 +38,9 @@ class EvalFlags {
   void AddFeed(const FlagGroup& group);
   // --limit, for tasks with records. `text`: what it counts; `shown`: how many --help says there are without it.
   void AddLimit(const FlagGroup& group, const char* text, const char* shown);
+
+  // --plans, for tasks that run plans' cells.
+  void AddPlans(Cli& cli);
 
   Result<EngineOptions> engine() const { return engine_.Get(); }
   Result<Preset> preset() const;
@@ -40,6 +50,10 @@ class EvalFlags {
   // One cell per valid combination, without full attention, which every task runs anyway. Budgets are rounded.
   // InvalidArgument where a list names what does not fit the model.
   Result<std::vector<KvOptions>> Cells(const CellPreset& preset, const ModelInfo& model) const;
+  // Those, then one per plan and, of an arkvale plan, digest: its page size is the plan's. Errors as Engine::ApplyPlan;
+  // InvalidArgument where a flag contradicts a plan, or two plans are the same.
+  Result<EvalCells> CellsAndPlans(const CellPreset& preset, const Runtime& runtime) const;
+  Result<EvalCells> CellsAndPlans(const CellPreset& preset, const ModelInfo& model, const ApplyPlanText& apply) const;
   // The --kv-opt text, for records.
   std::string kv_opt() const;
 
@@ -48,9 +62,14 @@ class EvalFlags {
   bool quiet() const { return quiet_; }
 
  private:
+  Result<std::vector<DigestKind>> Digests(const CellPreset& preset, const KvOptions& base) const;
+  Result<NamedPlan> PlanCells(const PlanInput& plan, const std::vector<DigestKind>& digests,
+                              const ApplyPlanText& apply) const;
+
   EngineFlags engine_;
   KvFlags kv_;
-  std::string preset_ = "quick", policies_, budgets_, pages_, digests_, out_, feed_ = FeedingName(Feeding::kThreeStage);
+  std::string preset_ = "quick", policies_, budgets_, pages_, digests_, plans_, out_,
+              feed_ = FeedingName(Feeding::kThreeStage);
   int64_t limit_ = 0;
   const CLI::Option* kv_opt_ = nullptr;
   const CLI::Option* limit_option_ = nullptr;  // of tasks that have one

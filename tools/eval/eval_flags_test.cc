@@ -2,6 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+
+#include "base/sha256.h"
+#include "tools/eval/cell_records.h"
+
 namespace arkvale::tools {
 namespace {
 
@@ -13,6 +18,7 @@ class Task {
     flags.AddLimit(group, "only the first records", "all");
     flags.AddFeed(group);
     flags.Add(cli_);
+    flags.AddPlans(cli_);
     args.insert(args.begin(), {"test", "-m", "m.gguf"});
     std::vector<char*> argv;
     for (std::string& arg : args) argv.push_back(arg.data());
@@ -50,6 +56,83 @@ TEST(EvalFlags, LimitKeepsTheFirstRecords) {
     ASSERT_EQ(records.size(), static_cast<size_t>(left)) << limit;
     EXPECT_EQ(records.front(), 7);
   }
+}
+
+// Three layers. "xkv 40": a plan for xkv that gives layer 1 forty tokens; any other text is one for arkvale with pages
+// of 16.
+Status Apply(std::string_view text, KvOptions& options) {
+  if (text == "bad") return Corrupt("no plan");
+  const bool tokens = text.starts_with("xkv ");
+  options.policy = tokens ? KvPolicyKind::kXkv : KvPolicyKind::kArkvale;
+  options.budget_tokens = 0;
+  options.layer_budget_tokens = {0, tokens ? std::stoi(std::string(text.substr(4))) : 160, 240};
+  if (!tokens) options.layer_topk_pages = {0, 3, 0};
+  if (!tokens) options.page_tokens = 16;
+  options.dense_layers = 1;
+  return OkStatus();
+}
+
+std::string File(const std::string& name, const std::string& text) {
+  const std::string path = ::testing::TempDir() + name;
+  std::ofstream(path) << text;
+  return path;
+}
+
+Result<EvalCells> Cells(std::vector<std::string> args) {
+  args.insert(args.end(), {"--policies", "quest", "--budgets", "512"});
+  const CellPreset preset = {.policies = {}, .budgets = {}, .pages = {32}};
+  return Task(std::move(args)).flags.CellsAndPlans(preset, {.n_layers = 3, .n_kv_heads = 2}, Apply);
+}
+
+TEST(EvalFlags, APlanIsACellOfItsPolicyPageAndEveryDigest) {
+  const std::string pages = File("plan-a.json", "pages"), tokens = File("plan-b.json", "xkv 40");
+  const auto cells = Cells({"--digests", "code1,code2", "--plans", pages + "," + tokens});
+  ASSERT_TRUE(cells.ok()) << cells.status().ToString();
+  ASSERT_EQ(cells->options.size(), 4u);
+  EXPECT_EQ(cells->options[0].policy, KvPolicyKind::kQuest);
+  EXPECT_EQ(cells->options[1].digest, DigestKind::kCode1);
+  EXPECT_EQ(cells->options[2].digest, DigestKind::kCode2);
+  EXPECT_EQ(cells->options[2].page_tokens, 16) << "the plan's, not the preset's";
+  EXPECT_EQ(cells->options[3].policy, KvPolicyKind::kXkv);
+  ASSERT_EQ(cells->plans.size(), 2u);
+  EXPECT_EQ(cells->plans[0].name, "plan-a-" + Sha256Hex("pages").substr(0, 8));
+  EXPECT_EQ(cells->plans[1].options, std::vector{cells->options[3]});
+
+  RunInfo run{.task = "t", .model = "m", .model_sha256_prefix = "0", .kv_opt = "", .plans = cells->plans};
+  const Json uniform = CellFields(run, cells->options[0]), planned = CellFields(run, cells->options[1]);
+  EXPECT_EQ(uniform["plan"], nullptr);
+  EXPECT_EQ(PolicyName(uniform), "quest");
+  EXPECT_EQ(planned["plan"], cells->plans[0].name);
+  EXPECT_EQ(PolicyName(planned), "arkvale, " + cells->plans[0].name);
+  EXPECT_EQ(planned["budget_tokens"], 200) << "mean of 160 and 240";
+  // Nominal 3 pages less 2 sinks and a window page: at least 1; the other layer's 15 pages less those 4: all 11.
+  EXPECT_EQ(planned["topk_pages"], 6.0);
+  EXPECT_EQ(CellFields(run, cells->options[3])["budget_tokens"], 140);
+}
+
+TEST(EvalFlags, TopkThatIsGivenWinsOverAPlans) {
+  const auto cells = Cells({"--plans", File("plan-topk.json", "pages"), "--kv-topk", "5"});
+  ASSERT_TRUE(cells.ok()) << cells.status().ToString();
+  EXPECT_TRUE(cells->options.back().layer_topk_pages.empty());
+  EXPECT_EQ(cells->options.back().topk.pages, 5);
+}
+
+TEST(EvalFlags, PlansThatDoNotFitAreRefused) {
+  const std::string pages = File("plan-c.json", "pages"), again = File("plan-d.json", "pages too");
+  const auto refused = [](const std::vector<std::string>& args) { return Cells(args).status(); };
+  const std::string same = pages + "," + again;
+  EXPECT_NE(refused({"--plans", same}).message().find("plan-d-"), std::string::npos);
+  ExpectRefused(refused({"--plans", pages, "--pages", "32,64"}),
+                "--pages 32,64 lacks the 16 of plan " + pages + ": add it, or leave the plan out");
+  ExpectRefused(refused({"--plans", pages, "--kv-page", "32"}),
+                "--kv-page 32 beside plan " + pages + ", which says 16: leave one of them out");
+  ExpectRefused(refused({"--plans", pages, "--kv-dense-layers", "2"}),
+                "--kv-dense-layers 2 beside plan " + pages + ", which says 1: leave one of them out");
+  const std::string bad = File("plan-e.json", "bad");
+  EXPECT_EQ(refused({"--plans", bad}).kind(), StatusKind::kCorrupt);
+  EXPECT_EQ(refused({"--plans", bad}).message(), bad + ": no plan");
+  EXPECT_EQ(refused({"--plans", "/nowhere/p.json"}).kind(), StatusKind::kNotFound);
+  EXPECT_EQ(refused({"--plans", File("plan-f.json", std::string(2 << 20, ' '))}).kind(), StatusKind::kCorrupt);
 }
 
 }  // namespace

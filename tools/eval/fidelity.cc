@@ -72,7 +72,7 @@ Status FidelityTask::Run() {
   }
   for (const int64_t n : plan_.contexts) {
     auto& cells = totals_.emplace_back();
-    for (const KvOptions& options : plan_.cells) cells.emplace_back(options, n);
+    for (const KvOptions& options : plan_.cells) cells.emplace_back(options, n).plan = PlanName(cells_.run, options);
   }
   for (const PlannedWindow& window : plan_.planned) work_left_ += static_cast<double>(window.info.context_tokens);
   for (const PlannedWindow& window : plan_.planned) ARKVALE_RETURN_IF_ERROR(RunWindow(window));
@@ -195,6 +195,7 @@ Status Run(const FidelityFlags& flags) {
   Runtime& reference = other == nullptr ? *runtime : *other;
   FidelityCells cells{.run = {}, .floor = plan.floor, .options = plan.cells};
   ARKVALE_ASSIGN_OR_RETURN(cells.run, RunInfo::Make("fidelity", options, flags.eval.kv_opt(), runtime->threads()));
+  cells.run.plans = plan.kv_plans;
   ARKVALE_ASSIGN_OR_RETURN(const auto log, RecordLog::Open(flags.eval.out(), flags.eval.json(), true));
   return FidelityTask(flags, plan, reference, *runtime, std::move(cells), *log).Run();
 }

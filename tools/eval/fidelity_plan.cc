@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <utility>
 
-#include "tools/common/sha256.h"
+#include "base/sha256.h"
 #include "tools/common/text_input.h"
 #include "tools/eval/lockstep.h"
 
@@ -113,6 +114,7 @@ void FidelityFlags::Add(Cli& cli) {
       "none");
   group.Add("--steps-out", steps_out, "FILE", "JSON lines, one per step", "none");
   eval.Add(cli);
+  eval.AddPlans(cli);
 }
 
 Status FidelityFlags::Check() const {
@@ -133,7 +135,9 @@ Result<FidelityPlan> MakeFidelityPlan(const FidelityFlags& flags, const Runtime&
   ARKVALE_RETURN_IF_ERROR(flags.llama_chunks != 0 ? ApplyChunks(flags, ctx_tokens, plan)
                                                   : ApplyPreset(flags, preset, ctx_tokens, plan));
   ARKVALE_RETURN_IF_ERROR(CheckSizes(plan, ctx_tokens));
-  ARKVALE_ASSIGN_OR_RETURN(const auto cells, flags.eval.Cells(PresetCells(preset, ctx_tokens), runtime.info()));
+  ARKVALE_ASSIGN_OR_RETURN(EvalCells eval, flags.eval.CellsAndPlans(PresetCells(preset, ctx_tokens), runtime));
+  const std::vector<KvOptions>& cells = eval.options;
+  plan.kv_plans = std::move(eval.plans);
   plan.floor = FloorOptions(cells.empty() ? KvOptions() : cells.front());
   plan.cells = {DenseOptions()};
   if (runtime.kv_type() != KvType::kF16) plan.cells.push_back(DenseOptions());

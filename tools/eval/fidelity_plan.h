@@ -36,6 +36,7 @@ struct FidelityPlan {
   bool copy = false;
   KvOptions floor;
   std::vector<KvOptions> cells;        // dense, dense in another KV type if there is one, then the user's
+  std::vector<NamedPlan> kv_plans;     // that the last cells come from
   std::vector<PlannedWindow> planned;  // every window, in the order they are run
 
   int64_t runs() const { return static_cast<int64_t>(planned.size()) * (copy ? 3 : 1); }

@@ -193,7 +193,7 @@ std::string StepLines(const Json& record) {
   if (!steps.is_object()) return lines;
   for (size_t j = 0; j < steps["kl"].size(); ++j) {
     Json line;
-    for (const char* name : {"record_id", "policy", "budget_tokens", "page_tokens", "digest", "kv_type"}) {
+    for (const char* name : {"record_id", "policy", "plan", "budget_tokens", "page_tokens", "digest", "kv_type"}) {
       line[name] = record.value(name, Json(nullptr));
     }
     line["step"] = j;

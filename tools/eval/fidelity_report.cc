@@ -132,7 +132,7 @@ std::string FidelityTable(const Json& summary) {
   constexpr double kMiB = 1.0 / (1 << 20);
   for (const Json& row : summary["cells"]) {
     text += MarkdownRow(
-        {Field(row, "context_tokens"), Field(row, "policy"), Field(row, "budget_tokens"), Field(row, "page_tokens"),
+        {Field(row, "context_tokens"), PolicyName(row), Field(row, "budget_tokens"), Field(row, "page_tokens"),
          Field(row, "digest"), Field(row, "kv_type"), KlCell(row, "kl_mean", "at_floor"), Field(row, "kl_p99"),
          Field(row, "same_top"), Field(row, "ppl_ratio"), KlCell(row, "kl_copy", "at_floor_copy"),
          Field(row, "same_top_copy"), Field(row, "hot_tokens_per_layer_mean"), Field(row, "kv_hot_bytes", kMiB),
@@ -146,7 +146,7 @@ std::string FidelityTable(const Json& summary) {
   if (summary["floor_errors"] != 0) text += Field(summary, "floor_errors") + " runs of the floor ended with an error\n";
   for (const Json& row : summary["cells"]) {
     if (row["errors"] != 0) {
-      text += Field(row, "errors") + " windows of " + Field(row, "policy") + " " + Field(row, "budget_tokens") + " " +
+      text += Field(row, "errors") + " windows of " + PolicyName(row) + " " + Field(row, "budget_tokens") + " " +
               Field(row, "digest") + " ended with an error: see the records\n";
     }
   }

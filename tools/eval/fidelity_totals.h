@@ -26,6 +26,7 @@ struct CellTotals {
 
   KvOptions options;
   int64_t context_tokens = 0;
+  std::string plan;                                                // that made the cell; empty: none
   std::vector<WindowTotals> windows;                               // in the order of their first record
   std::vector<double> kl_floor, kl_floor_copy;                     // every step; of dense attention
   std::vector<double> step_ms;                                     // every step

@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "tools/common/plan_input.h"
 #include "tools/eval/cell_records.h"
 #include "tools/eval/statistics.h"
 
@@ -48,10 +49,14 @@ Json PairedFields(const CellTotals& ours, const CellTotals& theirs, const Kl& kl
           {"kl" + suffix + "_diff_hi", value(interval.hi)}};
 }
 
-bool Rivals(const KvOptions& ours, const KvOptions& theirs) {
-  return theirs.policy != KvPolicyKind::kArkvale && theirs.policy != KvPolicyKind::kFull &&
-         theirs.budget_tokens == ours.budget_tokens &&
-         (!BudgetsPages(theirs.policy) || theirs.page_tokens == ours.page_tokens);
+bool Rivals(const CellTotals& our_cell, const CellTotals& their_cell) {
+  const KvOptions &ours = our_cell.options, &theirs = their_cell.options;
+  if (MeanBudgetTokens(theirs) != MeanBudgetTokens(ours)) return false;
+  if (BudgetsPages(theirs.policy) && theirs.page_tokens != ours.page_tokens) return false;
+  if (theirs.policy == ours.policy) {
+    return !our_cell.plan.empty() && their_cell.plan.empty() && theirs.ResolvedDigest() == ours.ResolvedDigest();
+  }
+  return ours.policy == KvPolicyKind::kArkvale && theirs.policy != KvPolicyKind::kFull;
 }
 
 bool Copied(const CellTotals& cell) {
@@ -60,11 +65,16 @@ bool Copied(const CellTotals& cell) {
 }
 
 Json VersusRow(const CellTotals& ours, const CellTotals& theirs) {
+  const auto name = [](const std::string& plan) { return plan.empty() ? Json(nullptr) : Json(plan); };
+  const bool pages = BudgetsPages(ours.options.policy);
   Json row = {{"context_tokens", ours.context_tokens},
-              {"budget_tokens", ours.options.budget_tokens},
-              {"page_tokens", ours.options.page_tokens},
-              {"digest", DigestName(ours.options.ResolvedDigest())},
-              {"versus", KvPolicyName(theirs.options.policy)}};
+              {"policy", KvPolicyName(ours.options.policy)},
+              {"plan", name(ours.plan)},
+              {"budget_tokens", MeanBudgetTokens(ours.options)},
+              {"page_tokens", pages ? Json(ours.options.page_tokens) : Json(nullptr)},
+              {"digest", pages ? Json(DigestName(ours.options.ResolvedDigest())) : Json(nullptr)},
+              {"versus", KvPolicyName(theirs.options.policy)},
+              {"versus_plan", name(theirs.plan)}};
   row.update(PairedFields(ours, theirs, ProseKl, ""));
   // Where nothing was copied no window is left out.
   row.update(Copied(ours) ? PairedFields(ours, theirs, CopyKl, "_copy")
@@ -82,9 +92,8 @@ std::string Difference(const Json& row, const std::string& name) {
 Json VersusRows(std::span<const CellTotals> cells) {
   Json rows = Json::array();
   for (const CellTotals& ours : cells) {
-    if (ours.options.policy != KvPolicyKind::kArkvale) continue;
     for (const CellTotals& theirs : cells) {
-      if (Rivals(ours.options, theirs.options)) rows.push_back(VersusRow(ours, theirs));
+      if (Rivals(ours, theirs)) rows.push_back(VersusRow(ours, theirs));
     }
   }
   return rows;
@@ -93,14 +102,14 @@ Json VersusRows(std::span<const CellTotals> cells) {
 std::string VersusTable(const Json& summary) {
   if (summary["versus"].empty()) return "";
   std::string text =
-      "\narkvale minus another policy of equal budget: KL in nats, mean over the same windows [95 % interval]; "
-      "negative: "
-      "arkvale is nearer to full attention\n\n" +
-      MarkdownHead({"context", "budget", "page", "digest", "minus", "kl", "kl copy", "windows", "left out"});
+      "\nPolicies of equal (mean) budget: arkvale minus another one, and a plan minus one budget for all layers. KL in "
+      "nats, mean over the same windows [95 % interval]; negative: the first is nearer to full attention\n\n" +
+      MarkdownHead({"context", "policy", "budget", "page", "digest", "minus", "kl", "kl copy", "windows", "left out"});
   for (const Json& row : summary["versus"]) {
     const int64_t left_out = row["left_out"].get<int64_t>() + row["left_out_copy"].get<int64_t>();
-    text += MarkdownRow({Number(row, "context_tokens"), Number(row, "budget_tokens"), Number(row, "page_tokens"),
-                         Name(row, "digest"), Name(row, "versus"), Difference(row, "kl_diff"),
+    const std::string versus = PolicyName({{"policy", row["versus"]}, {"plan", row["versus_plan"]}});
+    text += MarkdownRow({Number(row, "context_tokens"), PolicyName(row), Number(row, "budget_tokens"),
+                         Number(row, "page_tokens"), Name(row, "digest"), versus, Difference(row, "kl_diff"),
                          Difference(row, "kl_copy_diff"), Number(row, "windows"), std::to_string(left_out)});
   }
   return text;

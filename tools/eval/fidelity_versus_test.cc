@@ -110,6 +110,25 @@ TEST(FidelityVersus, RivalsHaveTheSameBudgetAndPage) {
   EXPECT_EQ(found, wanted) << "streaming has no pages: it is beside both sizes";
 }
 
+TEST(FidelityVersus, APlanIsBesideOneBudgetForAllLayers) {
+  std::vector<CellTotals> cells = {Totals(KvPolicyKind::kXkv), Totals(KvPolicyKind::kXkv, 0),
+                                   Totals(KvPolicyKind::kXkv, 0), Totals(KvPolicyKind::kSnapkv)};
+  cells[1].options.layer_budget_tokens = {0, 12, 500};
+  cells[1].plan = "p-0";
+  cells[2].options.layer_budget_tokens = {0, 12, 504};
+  cells[2].plan = "larger-1";
+  for (size_t i = 0; i < cells.size(); ++i) Add(cells[i], 0, {0.25 * static_cast<double>(i + 1)});
+  const Json rows = VersusRows(cells);
+  ASSERT_EQ(rows.size(), 1u) << rows;
+  EXPECT_EQ(rows[0]["plan"], "p-0");
+  EXPECT_EQ(rows[0]["budget_tokens"], 256);
+  EXPECT_EQ(rows[0]["page_tokens"], nullptr);
+  EXPECT_EQ(rows[0]["versus"], "xkv");
+  EXPECT_EQ(rows[0]["versus_plan"], nullptr);
+  EXPECT_EQ(rows[0]["kl_diff"], 0.25);
+  EXPECT_NE(VersusTable({{"versus", rows}}).find("| xkv, p-0 | 256 | - | - | xkv | 0.25 "), std::string::npos);
+}
+
 TEST(FidelityVersus, TheTableStandsWhereThereIsARow) {
   std::vector<CellTotals> cells = {Totals(KvPolicyKind::kArkvale), Totals(KvPolicyKind::kStreaming)};
   Add(cells[0], 0, {0.25});

@@ -32,6 +32,7 @@ struct SetRecords {
 struct Plan {
   std::vector<SetRecords> sets;
   std::vector<KvOptions> cells;  // dense first
+  std::vector<NamedPlan> kv_plans;
   int64_t max_prompt = 0;
   bool chat = false;
   Feeding feeding = Feeding::kThreeStage;
@@ -48,6 +49,7 @@ void AddFlags(Cli& cli, Flags& flags) {
             "wrap prompts in the model's chat template, but for few-shot and code sets: auto, on or off", "auto");
   flags.eval.AddFeed(group);
   flags.eval.Add(cli);
+  flags.eval.AddPlans(cli);
 }
 
 // The sets that are asked for; else the preset's, which are all in the folder but for quick.
@@ -106,8 +108,11 @@ Result<Plan> MakePlan(const Flags& flags, Preset preset, std::vector<SetRecords>
   plan.sets = std::move(sets);
   ARKVALE_ASSIGN_OR_RETURN(plan.max_prompt, ResolveMaxPrompt(flags, preset, runtime.ctx_tokens(), plan.sets));
   ARKVALE_ASSIGN_OR_RETURN(plan.chat, ResolveChat(flags.chat, runtime.tokenizer()));
-  ARKVALE_ASSIGN_OR_RETURN(plan.cells, flags.eval.Cells(PresetCells(preset, runtime.ctx_tokens()), runtime.info()));
+  ARKVALE_ASSIGN_OR_RETURN(EvalCells cells,
+                           flags.eval.CellsAndPlans(PresetCells(preset, runtime.ctx_tokens()), runtime));
+  plan.cells = std::move(cells.options);
   plan.cells.insert(plan.cells.begin(), DenseOptions());
+  plan.kv_plans = std::move(cells.plans);
   return plan;
 }
 
@@ -169,6 +174,7 @@ Status Run(const Flags& flags) {
   ARKVALE_ASSIGN_OR_RETURN(const Plan plan, MakePlan(flags, preset, std::move(sets), *runtime));
   ARKVALE_ASSIGN_OR_RETURN(RunInfo info, RunInfo::Make("longbench", options, flags.eval.kv_opt(), runtime->threads()));
   info.feeding = plan.feeding;
+  info.plans = plan.kv_plans;
   ARKVALE_ASSIGN_OR_RETURN(const auto log, RecordLog::Open(flags.eval.out(), flags.eval.json(), true));
   int64_t n_records = 0;
   double work = 0;

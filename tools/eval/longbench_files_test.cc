@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <vector>
 
-#include "tools/common/sha256.h"
+#include "base/sha256.h"
 #include "tools/eval/longbench_records.h"
 #include "tools/eval/longbench_sets.h"
 #include "tools/eval/unicode_text.h"

@@ -53,7 +53,7 @@ int64_t DefaultMaxPrompt(int64_t ctx_tokens) {
     case 8192: return 7500;
     case 16384: return 15500;
     case 32768: return 31500;
-    default: return ctx_tokens - 1024;
+    default: return std::max(ctx_tokens - 1024, ctx_tokens / 2);
   }
 }
 

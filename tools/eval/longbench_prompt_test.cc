@@ -46,6 +46,7 @@ TEST(LongBenchPrompt, TheBenchmarksLimits) {
   EXPECT_EQ(DefaultMaxPrompt(16384), 15500);
   EXPECT_EQ(DefaultMaxPrompt(32768), 31500);
   EXPECT_EQ(DefaultMaxPrompt(2048), 1024);
+  EXPECT_EQ(DefaultMaxPrompt(512), 256);
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "tools/common/sha256.h"
+#include "base/sha256.h"
 
 namespace arkvale::tools {
 namespace {

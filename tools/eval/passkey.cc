@@ -1,6 +1,7 @@
 // arkvale eval passkey (evaluation protocol 1).
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/runtime.h"
@@ -33,6 +34,7 @@ struct Plan {
   Feeding feeding = Feeding::kThreeStage;
   std::vector<RecordId> records;
   std::vector<KvOptions> cells;  // dense first
+  std::vector<NamedPlan> kv_plans;
 
   double work() const {
     double sum = 0;
@@ -51,6 +53,7 @@ void AddFlags(Cli& cli, Flags& flags) {
   flags.eval.AddLimit(group, "only the first records of each length: seed by seed, depths from the start on", "all");
   flags.eval.AddFeed(group);
   flags.eval.Add(cli);
+  flags.eval.AddPlans(cli);
 }
 
 Status ApplyPreset(const Flags& flags, Preset preset, int64_t ctx_tokens, Plan& plan) {
@@ -115,8 +118,10 @@ Result<Plan> MakePlan(const Flags& flags, const Runtime& runtime) {
   ARKVALE_RETURN_IF_ERROR(Check(flags, plan, runtime.ctx_tokens()));
   ARKVALE_ASSIGN_OR_RETURN(const int64_t limit, flags.eval.limit());
   for (const int64_t length : plan.lengths) AddRecords(length, limit, plan);
-  ARKVALE_ASSIGN_OR_RETURN(plan.cells, flags.eval.Cells(Cells(preset, runtime.ctx_tokens()), runtime.info()));
+  ARKVALE_ASSIGN_OR_RETURN(EvalCells cells, flags.eval.CellsAndPlans(Cells(preset, runtime.ctx_tokens()), runtime));
+  plan.cells = std::move(cells.options);
   plan.cells.insert(plan.cells.begin(), DenseOptions());
+  plan.kv_plans = std::move(cells.plans);
   return plan;
 }
 
@@ -151,6 +156,7 @@ Status Run(const Flags& flags) {
   ARKVALE_ASSIGN_OR_RETURN(const Plan plan, MakePlan(flags, *runtime));
   ARKVALE_ASSIGN_OR_RETURN(RunInfo info, RunInfo::Make("passkey", options, flags.eval.kv_opt(), runtime->threads()));
   info.feeding = plan.feeding;
+  info.plans = plan.kv_plans;
   ARKVALE_ASSIGN_OR_RETURN(const auto log, RecordLog::Open(flags.eval.out(), flags.eval.json(), true));
   RecordRunner runner(*runtime, *log, plan.cells, static_cast<int64_t>(plan.records.size()), plan.work(),
                       flags.eval.quiet());

@@ -109,7 +109,7 @@ std::string PasskeyTable(const Json& summary) {
   std::set<int64_t> discounted;
   for (const Json& row : summary["cells"]) {
     text += MarkdownRow(
-        {Number(row, "length_tokens"), Name(row, "policy"), Number(row, "budget_tokens"), Number(row, "page_tokens"),
+        {Number(row, "length_tokens"), PolicyName(row), Number(row, "budget_tokens"), Number(row, "page_tokens"),
          Name(row, "digest"),
          WithInterval(row["accuracy"].get<double>(), row["wilson_lo"].get<double>(), row["wilson_hi"].get<double>()),
          Number(row, "strict"), Number(row, "kept"), Number(row, "gained"), Number(row, "hot_tokens_per_layer_mean"),

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "tools/common/sha256.h"
+#include "base/sha256.h"
 
 namespace arkvale::tools {
 namespace {

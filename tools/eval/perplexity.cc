@@ -2,11 +2,12 @@
 #include <algorithm>
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "base/sha256.h"
 #include "engine/runtime.h"
 #include "tools/common/interrupt.h"
-#include "tools/common/sha256.h"
 #include "tools/common/text_input.h"
 #include "tools/eval/divergence.h"
 #include "tools/eval/eval_flags.h"
@@ -37,6 +38,7 @@ struct Plan {
   std::vector<Text> texts = {};
   int64_t chunk_tokens = 0;
   std::vector<KvOptions> cells = {};  // dense first
+  std::vector<NamedPlan> kv_plans = {};
 
   int64_t n_records() const {
     int64_t n = 0;
@@ -52,6 +54,7 @@ void AddFlags(Cli& cli, Flags& flags) {
             "the preset's");
   flags.eval.AddLimit(group, "only the first chunks of each text", "the preset's");
   flags.eval.Add(cli);
+  flags.eval.AddPlans(cli);
 }
 
 Result<Text> ReadChunks(const Runtime& runtime, const std::string& path, int64_t chunk_tokens, int64_t limit) {
@@ -79,8 +82,10 @@ Result<Plan> MakePlan(const Flags& flags, const Runtime& runtime) {
   }
   ARKVALE_ASSIGN_OR_RETURN(int64_t limit, flags.eval.limit());
   if (limit == 0) limit = preset == Preset::kQuick ? 2 : preset == Preset::kStandard ? 8 : 0;
-  ARKVALE_ASSIGN_OR_RETURN(plan.cells, flags.eval.Cells(PresetCells(preset, ctx_tokens), runtime.info()));
+  ARKVALE_ASSIGN_OR_RETURN(EvalCells cells, flags.eval.CellsAndPlans(PresetCells(preset, ctx_tokens), runtime));
+  plan.cells = std::move(cells.options);
   plan.cells.insert(plan.cells.begin(), DenseOptions());
+  plan.kv_plans = std::move(cells.plans);
   for (const std::string& path : SplitCommas(flags.texts)) {
     ARKVALE_ASSIGN_OR_RETURN(plan.texts.emplace_back(), ReadChunks(runtime, path, plan.chunk_tokens, limit));
   }
@@ -122,8 +127,8 @@ Status Run(const Flags& flags) {
   ARKVALE_ASSIGN_OR_RETURN(const EngineOptions options, flags.eval.engine());
   ARKVALE_ASSIGN_OR_RETURN(const auto runtime, Runtime::Load(options));
   ARKVALE_ASSIGN_OR_RETURN(const Plan plan, MakePlan(flags, *runtime));
-  ARKVALE_ASSIGN_OR_RETURN(const RunInfo info,
-                           RunInfo::Make("perplexity", options, flags.eval.kv_opt(), runtime->threads()));
+  ARKVALE_ASSIGN_OR_RETURN(RunInfo info, RunInfo::Make("perplexity", options, flags.eval.kv_opt(), runtime->threads()));
+  info.plans = plan.kv_plans;
   ARKVALE_ASSIGN_OR_RETURN(const auto log, RecordLog::Open(flags.eval.out(), flags.eval.json(), true));
   const auto n_records = plan.n_records();
   RecordRunner runner(*runtime, *log, plan.cells, n_records, static_cast<double>(n_records), flags.eval.quiet());

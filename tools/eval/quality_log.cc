@@ -1,14 +1,12 @@
 #include "tools/eval/quality_log.h"
 
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <fstream>
 #include <set>
 #include <sstream>
 #include <utility>
 
-#include "tools/common/sha256.h"
+#include "base/sha256.h"
+#include "tools/common/replace_file.h"
 
 namespace arkvale::tools {
 namespace {
@@ -20,20 +18,6 @@ std::string ReadAll(const std::string& path) {
   std::stringstream stream;
   stream << file.rdbuf();
   return stream.str();
-}
-
-// The file is the old one or the new one, never half of it.
-Status Replace(const std::string& path, const std::string& text) {
-  const std::string next = path + ".next";
-  std::ofstream file(next, std::ios::binary | std::ios::trunc);
-  file << text;
-  file.close();
-  if (file.fail() || std::rename(next.c_str(), path.c_str()) != 0) {
-    const std::string reason = std::strerror(errno);
-    std::remove(next.c_str());
-    return Internal(path + " cannot be written: " + reason);
-  }
-  return OkStatus();
 }
 
 Json ParseRecord(const std::string& text) {
@@ -100,7 +84,7 @@ Result<EarlierRecords> EarlierRecords::Load(const std::string& dir, std::span<co
     const auto whole = found.find(work);
     if (whole != found.end()) after += whole->second.texts[place] + "\n";
   }
-  if (after != before) ARKVALE_RETURN_IF_ERROR(Replace(path, after));
+  if (after != before) ARKVALE_RETURN_IF_ERROR(ReplaceFile(path, after));
   for (auto& [work, record] : found) {
     for (auto& [place, text] : record.texts) earlier.texts_[work].push_back(std::move(text));
   }

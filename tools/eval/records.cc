@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
@@ -11,9 +12,10 @@
 #include <fstream>
 #include <sstream>
 
+#include "base/sha256.h"
 #include "kv/select.h"
 #include "tools/common/build_info.h"
-#include "tools/common/sha256.h"
+#include "tools/common/plan_input.h"
 
 namespace arkvale::tools {
 namespace {
@@ -26,7 +28,8 @@ constexpr std::array kIdentity = {"schema",       "task",          "model",     
                                   "topk_pages",   "kv_group",      "sink_pages",  "window_pages",
                                   "dense_layers", "kv_type",       "kv_opt",      "audit_every",
                                   "rope",         "feed",          "seed",        "device",
-                                  "threads",      "commit",        "record_id",   "max_new_tokens"};
+                                  "threads",      "commit",        "record_id",   "max_new_tokens",
+                                  "plan"};
 
 std::string Identity(const Json& record) {
   Json identity;
@@ -48,6 +51,17 @@ std::string RopeName(const EngineOptions& engine) {
   if (engine.rope_scaling == RopeScaling::kModel && engine.rope_scale == 0) return "";
   constexpr std::array kNames = {"model", "none", "linear", "yarn"};  // as RopeScaling has them
   return std::string(kNames.at(static_cast<size_t>(engine.rope_scaling))) + " " + Json(engine.rope_scale).dump();
+}
+
+// Over the layers that have a budget of their own.
+Json MeanTopk(const KvOptions& options) {
+  double sum = 0, n = 0;
+  for (size_t l = 0; l < options.layer_budget_tokens.size(); ++l) {
+    if (options.layer_budget_tokens[l] == 0) continue;
+    sum += MakePageBudget(options, static_cast<int32_t>(l), true).topk;
+    ++n;
+  }
+  return sum / n;
 }
 
 }  // namespace
@@ -73,21 +87,30 @@ Result<RunInfo> RunInfo::Make(const std::string& task, const EngineOptions& engi
                  .threads = threads};
 }
 
+std::string PlanName(const RunInfo& run, const KvOptions& options) {
+  for (const NamedPlan& plan : run.plans) {
+    if (std::find(plan.options.begin(), plan.options.end(), options) != plan.options.end()) return plan.name;
+  }
+  return "";
+}
+
 Json CellFields(const RunInfo& run, const KvOptions& o) {
   const bool full = o.policy == KvPolicyKind::kFull;
   const auto unless_full = [&](Json value) { return full ? Json(nullptr) : std::move(value); };
   const bool pages = !full && BudgetsPages(o.policy);
   const auto of_pages = [&](Json value) { return pages ? std::move(value) : Json(nullptr); };
   const std::string commit = Commit();
+  const std::string plan = PlanName(run, o);
   return {{"schema", "arkvale.eval/1"},
           {"task", run.task},
           {"model", run.model},
           {"model_sha256_prefix", run.model_sha256_prefix},
           {"policy", KvPolicyName(o.policy)},
-          {"budget_tokens", unless_full(o.budget_tokens)},
+          {"plan", plan.empty() ? Json(nullptr) : Json(plan)},
+          {"budget_tokens", unless_full(MeanBudgetTokens(o))},
           {"page_tokens", of_pages(o.page_tokens)},
           {"digest", of_pages(DigestName(o.ResolvedDigest()))},
-          {"topk_pages", of_pages(MakePageBudget(o, o.dense_layers, true).topk)},
+          {"topk_pages", of_pages(plan.empty() ? Json(MakePageBudget(o, o.dense_layers, true).topk) : MeanTopk(o))},
           {"kv_group", of_pages(o.group_heads)},
           {"sink_pages", of_pages(o.sink_pages)},
           {"window_pages", of_pages(o.window_pages)},

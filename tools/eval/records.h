@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "arkvale/engine.h"
 #include "arkvale/kv_options.h"
@@ -25,6 +26,12 @@ const char* FeedingName(Feeding feeding);
 // InvalidArgument for any other name.
 Result<Feeding> ParseFeeding(const std::string& name);
 
+// A plan of the run (--plans) and the cells that it makes.
+struct NamedPlan {
+  std::string name;                // tools/common/plan_input.h
+  std::vector<KvOptions> options;  // of its cells
+};
+
 // What all records of a run share.
 struct RunInfo {
   std::string task, model, model_sha256_prefix, kv_opt;
@@ -32,12 +39,17 @@ struct RunInfo {
   KvType kv_type = KvType::kF16;
   int32_t threads = 0;
   Feeding feeding = Feeding::kThreeStage;
+  std::vector<NamedPlan> plans;
 
   static Result<RunInfo> Make(const std::string& task, const EngineOptions& engine, const std::string& kv_opt,
                               int32_t threads);
 };
 
-// Common fields that name a cell: schema .. commit. What a policy does not know is null.
+// Of the run's plan that made this cell; empty: none did.
+std::string PlanName(const RunInfo& run, const KvOptions& options);
+
+// Common fields that name a cell: schema .. commit. What a policy does not know is null. Of a cell that one of the
+// run's plans made, `plan` is its name (else null), budget_tokens and topk_pages are means over the layers it plans.
 Json CellFields(const RunInfo& run, const KvOptions& options);
 
 double RecallsPerStep(const KvStats& stats);

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "tools/eval/cell_records.h"
 #include "tools/eval/passkey_report.h"
 
 namespace arkvale::tools {
@@ -66,6 +67,30 @@ TEST(Records, ResumeKeepsWholeLinesAndFindsTheirRecords) {
   }
   EXPECT_EQ(Read(dir + "/records.jsonl"), Dump({{"record", first}}) + Dump({{"record", second}}));
   EXPECT_EQ(RecordLog::Open("/dev/null/x", false, true).status().kind(), StatusKind::kInternal);
+}
+
+TEST(Records, APlanIsPartOfACellsIdentityAndOldRecordsHaveNone) {
+  const std::string dir = ::testing::TempDir() + "records_test/plans";
+  std::filesystem::remove_all(dir);
+  Json old = Found(Arkvale(512), 0, true);
+  old.erase("plan");
+  {
+    const auto log = RecordLog::Open(dir, false, true);
+    ASSERT_TRUE(log.ok() && (*log)->Write(old).ok());
+  }
+  const auto log = RecordLog::Open(dir, false, true);
+  ASSERT_TRUE(log.ok());
+  Json wanted = Found(Arkvale(512), 0, true);
+  EXPECT_EQ(wanted["plan"], nullptr);
+  const Json* earlier = (*log)->Find(wanted);
+  ASSERT_NE(earlier, nullptr);
+  EXPECT_EQ(SortByCell(kRun, {Arkvale(512)}, {earlier})[0].size(), 1u);
+  wanted["plan"] = "p-00000000";
+  EXPECT_EQ((*log)->Find(wanted), nullptr);
+  // A cell of equal options that a plan made.
+  RunInfo planned = kRun;
+  planned.plans = {{.name = "p-00000000", .options = {Arkvale(512)}}};
+  EXPECT_TRUE(SortByCell(planned, {Arkvale(512)}, {earlier})[0].empty());
 }
 
 TEST(PasskeyReport, SharesKeptAndGained) {

@@ -1,10 +1,11 @@
 // arkvale eval ruler (evaluation protocol 3).
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "base/sha256.h"
 #include "engine/runtime.h"
-#include "tools/common/sha256.h"
 #include "tools/common/text_input.h"
 #include "tools/eval/eval_flags.h"
 #include "tools/eval/lockstep.h"
@@ -45,7 +46,8 @@ struct Plan {
   Feeding feeding = Feeding::kThreeStage;
   std::vector<RulerRecordId> records;
   std::vector<KvOptions> cells;  // dense first
-  Book book;                     // empty where no task needs it
+  std::vector<NamedPlan> kv_plans;
+  Book book;  // empty where no task needs it
 
   double work() const {
     double sum = 0;
@@ -66,6 +68,7 @@ void AddFlags(Cli& cli, Flags& flags) {
   flags.eval.AddLimit(group, "only the first records of each task and length", "all");
   flags.eval.AddFeed(group);
   flags.eval.Add(cli);
+  flags.eval.AddPlans(cli);
 }
 
 Status ParseTasks(const std::string& text, std::vector<const RulerTask*>& tasks) {
@@ -184,8 +187,11 @@ Result<Plan> MakePlan(const Flags& flags, const Runtime& runtime) {
   ARKVALE_ASSIGN_OR_RETURN(const int64_t limit, flags.eval.limit());
   ARKVALE_RETURN_IF_ERROR(MakeGroups(flags, runtime.tokenizer(), plan));
   for (const Group& group : plan.groups) AddRecords(group, limit, plan);
-  ARKVALE_ASSIGN_OR_RETURN(plan.cells, flags.eval.Cells(PresetCells(preset, runtime.ctx_tokens()), runtime.info()));
+  ARKVALE_ASSIGN_OR_RETURN(EvalCells cells,
+                           flags.eval.CellsAndPlans(PresetCells(preset, runtime.ctx_tokens()), runtime));
+  plan.cells = std::move(cells.options);
   plan.cells.insert(plan.cells.begin(), DenseOptions());
+  plan.kv_plans = std::move(cells.plans);
   return plan;
 }
 
@@ -211,6 +217,7 @@ Status Run(const Flags& flags) {
   ARKVALE_ASSIGN_OR_RETURN(const Plan plan, MakePlan(flags, *runtime));
   ARKVALE_ASSIGN_OR_RETURN(RunInfo info, RunInfo::Make("ruler", options, flags.eval.kv_opt(), runtime->threads()));
   info.feeding = plan.feeding;
+  info.plans = plan.kv_plans;
   ARKVALE_ASSIGN_OR_RETURN(const auto log, RecordLog::Open(flags.eval.out(), flags.eval.json(), true));
   RecordRunner runner(*runtime, *log, plan.cells, static_cast<int64_t>(plan.records.size()), plan.work(),
                       flags.eval.quiet());

@@ -92,7 +92,7 @@ std::string RulerTable(const Json& summary) {
   };
   for (const Json& row : summary["cells"]) {
     const std::string task = Name(row, "ruler_task");
-    text += MarkdownRow({Number(row, "length_tokens"), task, Name(row, "policy"), Number(row, "budget_tokens"),
+    text += MarkdownRow({Number(row, "length_tokens"), task, PolicyName(row), Number(row, "budget_tokens"),
                          Number(row, "page_tokens"), Name(row, "digest"), interval(row, "score"),
                          Number(row, "score_dense"), interval(row, "diff"), Number(row, "hot_tokens_per_layer_mean"),
                          Number(row, "kv_hot_bytes", kMiB), Number(row, "digest_bytes", kMiB), Number(row, "records"),

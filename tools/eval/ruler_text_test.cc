@@ -7,7 +7,7 @@
 #include <numeric>
 #include <sstream>
 
-#include "tools/common/sha256.h"
+#include "base/sha256.h"
 #include "tools/eval/ruler_book.h"
 #include "tools/eval/ruler_draw.h"
 

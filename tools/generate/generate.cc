@@ -116,7 +116,7 @@ Status Run(Flags& flags, GenerateResult& result, KvType& kv_type, int32_t& threa
     const int64_t ctx_tokens = options.ctx_tokens > 0 ? options.ctx_tokens : engine->model().context_tokens;
     ARKVALE_ASSIGN_OR_RETURN(flags.request.context, ReadText(flags.file, ctx_tokens));
   }
-  ARKVALE_ASSIGN_OR_RETURN(flags.request.kv, CheckBudget(flags.request.kv, engine->model()));
+  ARKVALE_ASSIGN_OR_RETURN(flags.request.kv, flags.kv.Resolve(*engine, flags.request.kv));
   Progress progress(flags.quiet);
   const auto answer = engine->Generate(flags.request, MakeCallbacks(flags, progress), &result);
   return answer.status();
@@ -136,8 +136,8 @@ int RunGenerate(int argc, char** argv) {
   const Status status = Run(flags, result, kv_type, threads);
   if (Stdout().failed()) return cli.Fail(Stdout().status());
   if (!status.ok() && result.stop_reason.empty()) return cli.Fail(status);
-  const Status written =
-      Stdout().Write(flags.json ? Dump(AnswerJson(flags.request.kv, kv_type, result, threads)) : "\n");
+  const Status written = Stdout().Write(
+      flags.json ? Dump(AnswerJson({flags.request.kv, kv_type, flags.kv.plan_path()}, result, threads)) : "\n");
   if (!written.ok()) return cli.Fail(written);
   if (!flags.quiet) PrintSummary(flags.request, result);
   return ExitCode(status);

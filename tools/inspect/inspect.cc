@@ -1,12 +1,16 @@
 #include "model/inspect.h"
 
+#include <fstream>
 #include <string>
 
+#include "plan/plan_file.h"
 #include "tools/common/cli.h"
 #include "tools/common/commands.h"
 #include "tools/common/exit_code.h"
 #include "tools/common/json.h"
 #include "tools/common/output.h"
+#include "tools/common/plan_input.h"
+#include "tools/inspect/plan_text.h"
 
 namespace arkvale::tools {
 namespace {
@@ -18,6 +22,7 @@ Json ToJson(const ModelSummary& s) {
                {"path", s.path},
                {"architecture", s.architecture},
                {"name", s.name},
+               {"fingerprint", s.fingerprint},
                {"file_type", s.file_type},
                {"file_bytes", s.file_bytes},
                {"n_files", s.n_files},
@@ -60,6 +65,7 @@ std::string ToText(const ModelSummary& s) {
   const auto n = [](int64_t value) { return std::to_string(value); };
   std::string text = Line("model", s.path);
   text += Line("architecture", s.architecture + (s.name.empty() ? "" : " (" + s.name + ")"));
+  text += Line("fingerprint", s.fingerprint);
   text += Line("file", n(s.file_bytes) + " bytes" + (s.n_files > 1 ? " in " + n(s.n_files) + " files, " : ", ") +
                            n(s.n_tensors) + " tensors of " + n(s.weight_bytes) + " bytes");
   for (const auto& t : s.types) {
@@ -85,18 +91,47 @@ std::string ToText(const ModelSummary& s) {
   return text;
 }
 
+enum class FileKind : uint8_t { kModel, kPlan, kOther };
+
+// By content. A file that cannot be read counts as a model, whose reader says why.
+FileKind KindOf(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  char magic[4] = {};
+  if (!file.read(magic, 1)) return FileKind::kModel;
+  if (std::string_view(" \t\r\n{").find(magic[0]) != std::string_view::npos) return FileKind::kPlan;
+  file.read(magic + 1, 3);
+  return std::string_view(magic, 4) == "GGUF" ? FileKind::kModel : FileKind::kOther;
+}
+
+Result<std::string> InspectPlan(const std::string& path, bool json) {
+  ARKVALE_ASSIGN_OR_RETURN(const PlanInput input, ReadPlan(path));
+  const auto plan = ParsePlan(input.text);
+  if (!plan.ok()) return Corrupt(path + ": " + plan.status().message());
+  return json ? Dump(PlanJson(path, *plan)) : PlanText(path, *plan);
+}
+
+Result<std::string> Inspect(const std::string& path, bool json) {
+  switch (KindOf(path)) {
+    case FileKind::kPlan: return InspectPlan(path, json);
+    case FileKind::kOther: return Corrupt(path + ": neither a model (GGUF) nor a plan (JSON object)");
+    case FileKind::kModel: break;
+  }
+  ARKVALE_ASSIGN_OR_RETURN(const ModelSummary summary, InspectModel(path));
+  return json ? Dump(ToJson(summary)) : ToText(summary);
+}
+
 }  // namespace
 
 int RunInspect(int argc, char** argv) {
-  Cli cli("inspect", "Says what a model file (GGUF) holds.");
+  Cli cli("inspect", "Says what a model file (GGUF) or a plan (JSON) holds.");
   std::string path;
   bool json = false;
   cli.Require(cli.app().add_option("FILE", path, "the file")->type_name("FILE"));
   cli.app().add_flag("--json", json, "one JSON document");
   if (const auto exit_code = cli.Parse(argc, argv)) return *exit_code;
-  const auto summary = InspectModel(path);
-  if (!summary.ok()) return cli.Fail(summary.status());
-  const Status written = Stdout().Write(json ? Dump(ToJson(*summary)) : ToText(*summary));
+  const auto text = Inspect(path, json);
+  if (!text.ok()) return cli.Fail(text.status());
+  const Status written = Stdout().Write(*text);
   return written.ok() ? kExitDone : cli.Fail(written);
 }
 

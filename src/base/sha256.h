@@ -9,7 +9,7 @@
 
 #include "arkvale/status.h"
 
-namespace arkvale::tools {
+namespace arkvale {
 
 class Sha256 {
  public:
@@ -31,4 +31,4 @@ std::string Sha256Hex(std::string_view bytes);
 // NotFound where the file cannot be read.
 Result<std::string> FileSha256Hex(const std::string& path);
 
-}  // namespace arkvale::tools
+}  // namespace arkvale

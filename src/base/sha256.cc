@@ -1,4 +1,4 @@
-#include "tools/common/sha256.h"
+#include "base/sha256.h"
 
 #include <algorithm>
 #include <bit>
@@ -8,7 +8,7 @@
 #include <memory>
 #include <vector>
 
-namespace arkvale::tools {
+namespace arkvale {
 namespace {
 
 constexpr std::array<uint32_t, 64> kRoundConstants = {
@@ -91,4 +91,4 @@ Result<std::string> FileSha256Hex(const std::string& path) {
   return hash.HexDigest();
 }
 
-}  // namespace arkvale::tools
+}  // namespace arkvale

@@ -1,10 +1,10 @@
-#include "tools/common/sha256.h"
+#include "base/sha256.h"
 
 #include <gtest/gtest.h>
 
 #include <fstream>
 
-namespace arkvale::tools {
+namespace arkvale {
 namespace {
 
 // FIPS 180-4 examples, and lengths on both sides of the padding's block border.
@@ -29,4 +29,4 @@ TEST(Sha256, PiecesAndFilesGiveTheSame) {
 }
 
 }  // namespace
-}  // namespace arkvale::tools
+}  // namespace arkvale

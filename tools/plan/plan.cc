@@ -1,0 +1,320 @@
+// arkvale plan: per-layer budgets from samples of the user's own texts (XKV, arXiv 2412.05896; algorithms 7).
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/machine.h"
+#include "engine/profile.h"
+#include "engine/runtime.h"
+#include "plan/average.h"
+#include "plan/plan_file.h"
+#include "tools/common/cli.h"
+#include "tools/common/commands.h"
+#include "tools/common/format.h"
+#include "tools/common/interrupt.h"
+#include "tools/common/kv_flags.h"
+#include "tools/common/output.h"
+#include "tools/common/progress.h"
+#include "tools/common/replace_file.h"
+#include "tools/plan/make_plan.h"
+#include "tools/plan/measure.h"
+#include "tools/plan/report.h"
+#include "tools/plan/samples.h"
+#include "tools/plan/validate.h"
+
+namespace arkvale::tools {
+namespace {
+
+struct Flags {
+  EngineFlags engine;
+  KvFlags kv;
+  SampleFlags samples;
+  std::string kind = "xkv", measure = "auto", budgets, totals, retentions, path;
+  double fraction = 0.1;
+  int64_t n_validated = 2;
+  bool json = false, quiet = false;
+};
+
+void AddFlags(Cli& cli, Flags& flags) {
+  const FlagGroup group(cli, "Plan");
+  group.Add("--for", flags.kind, "NAME", "xkv (tokens dropped for good) or arkvale (pages, recalled)", "xkv");
+  group.Add("--budget", flags.budgets, "N,...", "mean tokens per planned layer, sinks and windows included", "");
+  group.Add("--total-tokens", flags.totals, "N,...", "tokens of all planned layers together, in place of --budget", "");
+  group.Add("--retention", flags.retentions, "R,...",
+            "share of each sample's attention to keep, mean over the layers, 0 to 1, in place of --budget", "");
+  group.Add("--measure", flags.measure, "NAME",
+            "what a layer deserves more for: mass (attention of the last tokens) or kl (divergence where it alone is "
+            "under a budget; minutes per sample)",
+            "mass for xkv, kl for arkvale");
+  group.Add("--sample-fraction", flags.fraction, "F", "share of the samples that is measured, the first ones", "0.1");
+  group.Add("--validate", flags.n_validated, "N",
+            "other samples on which plan and equal budgets are compared; the better one is written. 0 = none", "2");
+  cli.Require(group.Add("-o,--out", flags.path, "FILE",
+                        "the plan, JSON; of several ones FILE-VALUE.json, as plan-1024.json", ""));
+  group.AddSwitch("--json", flags.json, "one JSON document per plan");
+  group.AddSwitch("--quiet", flags.quiet, "no progress");
+  flags.samples.Add(cli);
+  flags.engine.Add(cli);
+  flags.kv.Add(cli, /*with_policy_and_budget=*/false);
+}
+
+Result<std::vector<double>> ParseRetentions(const std::string& text) {
+  std::vector<double> values;
+  for (const std::string& part : SplitCommas(text)) {
+    double value = 0;
+    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), value);
+    if (error != std::errc() || end != part.data() + part.size() || !(value > 0 && value <= 1)) {
+      return InvalidArgument("--retention '" + part + "': use a share above 0 and up to 1, as 0.7");
+    }
+    values.push_back(value);
+  }
+  return values;
+}
+
+// Ascending; `names` are what tells their files apart.
+struct Requests {
+  std::vector<PlanRequest> list;
+  std::vector<std::string> names;
+};
+
+Result<Requests> ParseRequests(const Flags& flags, int64_t n_layers) {
+  const int given =
+      (flags.budgets.empty() ? 0 : 1) + (flags.totals.empty() ? 0 : 1) + (flags.retentions.empty() ? 0 : 1);
+  if (given != 1) return InvalidArgument("give one of --budget, --total-tokens and --retention");
+  Requests requests;
+  if (!flags.retentions.empty()) {
+    ARKVALE_ASSIGN_OR_RETURN(const auto values, ParseRetentions(flags.retentions));
+    for (const double value : values) requests.list.push_back({.retention = value});
+    requests.names = SplitCommas(flags.retentions);
+    return requests;
+  }
+  const bool mean = !flags.budgets.empty();
+  const std::string& text = mean ? flags.budgets : flags.totals;
+  constexpr int64_t kMost = int64_t{1} << 40;
+  ARKVALE_ASSIGN_OR_RETURN(const auto values, ParseNumbers(mean ? "--budget" : "--total-tokens", text, 1));
+  for (const int64_t value : values) {
+    if (value > kMost) return InvalidArgument("a budget of " + std::to_string(value) + " tokens: use a smaller one");
+    requests.list.push_back({.total_tokens = mean ? value * n_layers : value});
+    requests.names.push_back(std::to_string(value));
+  }
+  return requests;
+}
+
+Result<PlanTarget> MakeTarget(const Flags& flags, const Runtime& runtime) {
+  PlanTarget target;
+  if (flags.kind != "xkv" && flags.kind != "arkvale") {
+    return InvalidArgument("--for '" + flags.kind + "' is unknown: use xkv or arkvale");
+  }
+  target.kind = flags.kind == "xkv" ? PlanKind::kXkv : PlanKind::kArkvale;
+  ARKVALE_ASSIGN_OR_RETURN(target.kv, flags.kv.Get());
+  target.kv.policy = target.kind == PlanKind::kXkv ? KvPolicyKind::kXkv : KvPolicyKind::kArkvale;
+  target.kv.budget_tokens = 0;
+  ARKVALE_RETURN_IF_ERROR(target.kv.Validate(runtime.info().n_layers, runtime.info().n_kv_heads));
+  const bool is_auto = flags.measure == "auto";
+  if (!is_auto && flags.measure != "mass" && flags.measure != "kl") {
+    return InvalidArgument("--measure '" + flags.measure + "' is unknown: use mass or kl");
+  }
+  const bool kl = flags.measure == "kl" || (is_auto && target.kind == PlanKind::kArkvale && flags.retentions.empty());
+  if (kl && !flags.retentions.empty()) {
+    return InvalidArgument("--retention is a share of the attention: give --measure mass, or a --budget");
+  }
+  target.measure = kl ? Measure::kKl : Measure::kMass;
+  ARKVALE_ASSIGN_OR_RETURN(target.layers, PlanTarget::ManagedLayers(runtime.cache().shape(), target.kv));
+  return target;
+}
+
+class Planner {
+ public:
+  Planner(const Flags& flags, Runtime& runtime, PlanTarget target, Requests requests)
+      : runtime_(runtime),
+        target_(std::move(target)),
+        requests_(std::move(requests)),
+        progress_(flags.quiet),
+        n_validated_(flags.n_validated) {
+    run_.model = runtime.info().path;
+    run_.model_fingerprint = runtime.fingerprint();
+    run_.sample_fraction = flags.fraction;
+  }
+
+  Result<std::vector<WrittenPlan>> Make(const std::vector<PlanSample>& samples) {
+    const int64_t start = NowNs();
+    ARKVALE_ASSIGN_OR_RETURN(const int64_t n, SampleCount(run_.sample_fraction, static_cast<int64_t>(samples.size())));
+    const std::span measured = std::span(samples).first(n);
+    ARKVALE_ASSIGN_OR_RETURN(const auto gains, target_.measure == Measure::kMass ? MassOf(measured) : KlOf(measured));
+    ARKVALE_ASSIGN_OR_RETURN(auto plans, MakePlans(target_, gains, requests_.list));
+    run_.planning_ms = MsSince(start);
+    run_.rss_peak_bytes = PeakRssBytes();
+    return Choose(std::move(plans), std::span(samples).subspan(n));
+  }
+
+  Result<std::string> FileText(const WrittenPlan& written) const {
+    KvPlan plan;
+    plan.kind = target_.kind;
+    plan.model_fingerprint = run_.model_fingerprint;
+    plan.model_name = runtime_.info().name;
+    plan.page_tokens = static_cast<int32_t>(target_.unit_tokens());
+    plan.window_tokens = target_.kv.snap_window;
+    plan.layers = ModelLayers(target_, written.layers, runtime_.info().n_layers);
+    plan.made_by = MadeByJson(target_, run_, written).dump();
+    return FormatPlan(plan);
+  }
+
+  const PlanTarget& target() const { return target_; }
+  const PlanRun& run() const { return run_; }
+  const Requests& requests() const { return requests_; }
+
+ private:
+  void Measured(const PlanSample& sample) {
+    run_.samples.push_back(sample.name);
+    run_.sample_tokens.push_back(static_cast<int64_t>(sample.ids.size()));
+    run_.profile_bytes = std::max(run_.profile_bytes, ProfileBytes(runtime_, run_.sample_tokens.back()));
+  }
+
+  void LeftOut(const PlanSample& sample, const Status& status) {
+    progress_.Clear();
+    std::fprintf(stderr, "%s is left out: %s\n", sample.name.c_str(), status.message().c_str());
+  }
+
+  Result<std::vector<MeasuredGains>> MassOf(std::span<const PlanSample> samples) {
+    std::vector<MeasuredGains> gains;
+    for (size_t i = 0; i < samples.size(); ++i) {
+      if (g_cancel) return Cancelled("interrupted");
+      progress_.Show("measuring", static_cast<int64_t>(i), static_cast<int64_t>(samples.size()), "samples");
+      auto sample = MeasureMass(runtime_, target_, samples[i].ids);
+      if (sample.ok()) {
+        Measured(samples[i]);
+        gains.push_back(std::move(*sample));
+      } else if (sample.status().kind() == StatusKind::kInvalidArgument) {
+        LeftOut(samples[i], sample.status());
+      } else {
+        return sample.status();
+      }
+    }
+    progress_.Clear();
+    if (gains.empty()) return Corrupt("no sample is long enough to plan from: give longer ones");
+    return gains;
+  }
+
+  // One entry: losses of the samples are averaged before they are planned from.
+  Result<std::vector<MeasuredGains>> KlOf(std::span<const PlanSample> samples) {
+    std::vector<LayerLosses> losses;
+    int64_t most_units = 0;
+    const auto per_layer = [&](const PlanRequest& r) {
+      return r.total_tokens / static_cast<int64_t>(target_.layers.size());
+    };
+    const auto [least, most] =
+        std::minmax_element(requests_.list.begin(), requests_.list.end(),
+                            [](const PlanRequest& a, const PlanRequest& b) { return a.total_tokens < b.total_tokens; });
+    for (size_t i = 0; i < samples.size(); ++i) {
+      const int64_t n_context = static_cast<int64_t>(samples[i].ids.size()) - kJudgedSteps;
+      const std::vector<int64_t> sizes = KlSizes(target_, per_layer(*least), per_layer(*most), n_context);
+      auto sample = MeasureKl(runtime_, target_, samples[i].ids, kJudgedSteps, sizes, [&](int64_t layers_done) {
+        if (g_cancel) return Cancelled("interrupted");
+        progress_.Show("measuring", static_cast<int64_t>(i * target_.layers.size()) + layers_done,
+                       static_cast<int64_t>(samples.size() * target_.layers.size()), "layers");
+        return OkStatus();
+      });
+      if (sample.ok()) {
+        Measured(samples[i]);
+        losses.push_back(std::move(*sample));
+        most_units = std::max(most_units, (n_context - target_.fixed_tokens()) / target_.unit_tokens());
+      } else if (sample.status().kind() == StatusKind::kInvalidArgument) {
+        LeftOut(samples[i], sample.status());
+      } else {
+        return sample.status();
+      }
+    }
+    progress_.Clear();
+    if (losses.empty()) return Corrupt("no sample is long enough to plan from: give longer ones");
+    ARKVALE_ASSIGN_OR_RETURN(auto gains, GainsOfLosses(losses, most_units));
+    std::vector<MeasuredGains> mean;
+    mean.push_back(std::move(gains));
+    return mean;
+  }
+
+  // The plan of each request, or equal budgets where they are nearer to full attention on the samples held out.
+  Result<std::vector<WrittenPlan>> Choose(std::vector<MadePlan> plans, std::span<const PlanSample> held_out) {
+    const std::span judged = held_out.first(std::min<size_t>(held_out.size(), static_cast<size_t>(n_validated_)));
+    std::vector<Validation> validations;
+    if (!judged.empty()) {
+      int64_t steps = 0;
+      const auto total = static_cast<int64_t>(judged.size()) * (kJudgedSteps - 1);
+      ARKVALE_ASSIGN_OR_RETURN(validations, Validate(runtime_, target_, plans, judged, [&] {
+                                 if (g_cancel) return Cancelled("interrupted");
+                                 progress_.Show("validating", steps++, total, "steps");
+                                 return OkStatus();
+                               }));
+      progress_.Clear();
+    } else if (n_validated_ > 0) {
+      std::fprintf(stderr,
+                   "not validated: every sample was measured; give more of them, or a smaller --sample-fraction\n");
+    }
+    std::vector<WrittenPlan> written;
+    for (size_t i = 0; i < plans.size(); ++i) {
+      WrittenPlan w{.plan = std::move(plans[i]), .validation = {}, .layers = {}, .path = {}};
+      if (!validations.empty() && validations[i].n_samples > 0) w.validation = validations[i];
+      w.uniform_is_better = w.validation && w.validation->kl_uniform < w.validation->kl_plan;
+      w.layers = w.uniform_is_better ? UniformLayers(target_, w.plan) : w.plan.layers;
+      written.push_back(std::move(w));
+    }
+    return written;
+  }
+
+  Runtime& runtime_;
+  const PlanTarget target_;
+  const Requests requests_;
+  Progress progress_;
+  const int64_t n_validated_;
+  PlanRun run_;
+};
+
+// plan.json, 1024 -> plan-1024.json
+std::string PathOf(const std::string& path, const std::string& name, bool many) {
+  if (!many) return path;
+  const size_t dot = path.rfind('.');
+  const bool has_suffix = dot != std::string::npos && path.find('/', dot) == std::string::npos;
+  return path.substr(0, has_suffix ? dot : path.size()) + "-" + name + (has_suffix ? path.substr(dot) : "");
+}
+
+Status CheckFlags(const Flags& flags) {
+  ARKVALE_RETURN_IF_ERROR(flags.samples.Check());
+  ARKVALE_RETURN_IF_ERROR(SampleCount(flags.fraction, 1).status());
+  if (flags.n_validated < 0) {
+    return InvalidArgument("--validate " + std::to_string(flags.n_validated) + ": use 0 for none, or more");
+  }
+  return ParseRequests(flags, 1).status();
+}
+
+Status Run(const Flags& flags) {
+  ARKVALE_RETURN_IF_ERROR(CheckFlags(flags));
+  ARKVALE_ASSIGN_OR_RETURN(const EngineOptions options, flags.engine.Get());
+  ARKVALE_ASSIGN_OR_RETURN(const auto runtime, Runtime::Load(options));
+  ARKVALE_ASSIGN_OR_RETURN(PlanTarget target, MakeTarget(flags, *runtime));
+  ARKVALE_ASSIGN_OR_RETURN(Requests requests, ParseRequests(flags, static_cast<int64_t>(target.layers.size())));
+  ARKVALE_ASSIGN_OR_RETURN(const auto samples, flags.samples.Read(*runtime));
+  Planner planner(flags, *runtime, std::move(target), std::move(requests));
+  ARKVALE_ASSIGN_OR_RETURN(auto plans, planner.Make(samples));
+  for (size_t i = 0; i < plans.size(); ++i) {
+    ARKVALE_ASSIGN_OR_RETURN(const std::string text, planner.FileText(plans[i]));
+    plans[i].path = PathOf(flags.path, planner.requests().names[i], plans.size() > 1);
+    ARKVALE_RETURN_IF_ERROR(ReplaceFile(plans[i].path, text));
+    ARKVALE_RETURN_IF_ERROR(Stdout().Write(flags.json ? Dump(PlanJson(planner.target(), planner.run(), plans[i]))
+                                                      : PlanText(planner.target(), planner.run(), plans[i])));
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
+int RunPlan(int argc, char** argv) {
+  Cli cli("plan", "Measures a model on samples of your texts and shares out a KV budget among its layers.");
+  Flags flags;
+  AddFlags(cli, flags);
+  return cli.Run(argc, argv, [&] { return Run(flags); });
+}
+
+}  // namespace arkvale::tools
