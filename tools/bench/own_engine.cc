@@ -18,6 +18,7 @@ constexpr double kMsPerNs = 1e-6;
 KvOptions DenseOptions() {
   KvOptions options;
   options.policy = KvPolicyKind::kFull;
+  options.collect.last_queries = options.snap_window;  // what snapkv, pyramidkv and xkv judge by
   return options;
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
@@ -155,7 +156,8 @@ class Planner {
     KvPlan plan;
     plan.kind = target_.kind;
     plan.model_fingerprint = run_.model_fingerprint;
-    plan.model_name = runtime_.info().name;
+    plan.model_name =
+        runtime_.info().name.empty() ? std::filesystem::path(run_.model).filename().string() : runtime_.info().name;
     plan.page_tokens = static_cast<int32_t>(target_.unit_tokens());
     plan.window_tokens = target_.kv.snap_window;
     plan.layers = ModelLayers(target_, written.layers, runtime_.info().n_layers);
@@ -174,9 +176,24 @@ class Planner {
     run_.profile_bytes = std::max(run_.profile_bytes, ProfileBytes(runtime_, run_.sample_tokens.back()));
   }
 
-  void LeftOut(const PlanSample& sample, const Status& status) {
+  // Too short a sample ends nothing; of many the first are named.
+  Status LeftOut(const PlanSample& sample, const Status& status) {
+    constexpr int64_t kNamed = 3;
+    if (status.kind() != StatusKind::kInvalidArgument) return status;
     progress_.Clear();
-    std::fprintf(stderr, "%s is left out: %s\n", sample.name.c_str(), status.message().c_str());
+    if (++n_left_out_ <= kNamed) {
+      std::fprintf(stderr, "%s is left out: %s\n", sample.name.c_str(), status.message().c_str());
+    }
+    return OkStatus();
+  }
+
+  Status CheckMeasured() {
+    progress_.Clear();
+    if (n_left_out_ > 0) {
+      std::fprintf(stderr, "%lld of %zu samples left out\n", static_cast<long long>(n_left_out_),
+                   static_cast<size_t>(n_left_out_) + run_.samples.size());
+    }
+    return run_.samples.empty() ? Corrupt("no sample is long enough to plan from: give longer ones") : OkStatus();
   }
 
   Result<std::vector<MeasuredGains>> MassOf(std::span<const PlanSample> samples) {
@@ -188,14 +205,11 @@ class Planner {
       if (sample.ok()) {
         Measured(samples[i]);
         gains.push_back(std::move(*sample));
-      } else if (sample.status().kind() == StatusKind::kInvalidArgument) {
-        LeftOut(samples[i], sample.status());
       } else {
-        return sample.status();
+        ARKVALE_RETURN_IF_ERROR(LeftOut(samples[i], sample.status()));
       }
     }
-    progress_.Clear();
-    if (gains.empty()) return Corrupt("no sample is long enough to plan from: give longer ones");
+    ARKVALE_RETURN_IF_ERROR(CheckMeasured());
     return gains;
   }
 
@@ -222,14 +236,11 @@ class Planner {
         Measured(samples[i]);
         losses.push_back(std::move(*sample));
         most_units = std::max(most_units, (n_context - target_.fixed_tokens()) / target_.unit_tokens());
-      } else if (sample.status().kind() == StatusKind::kInvalidArgument) {
-        LeftOut(samples[i], sample.status());
       } else {
-        return sample.status();
+        ARKVALE_RETURN_IF_ERROR(LeftOut(samples[i], sample.status()));
       }
     }
-    progress_.Clear();
-    if (losses.empty()) return Corrupt("no sample is long enough to plan from: give longer ones");
+    ARKVALE_RETURN_IF_ERROR(CheckMeasured());
     ARKVALE_ASSIGN_OR_RETURN(auto gains, GainsOfLosses(losses, most_units));
     std::vector<MeasuredGains> mean;
     mean.push_back(std::move(gains));
@@ -270,6 +281,7 @@ class Planner {
   Progress progress_;
   const int64_t n_validated_;
   PlanRun run_;
+  int64_t n_left_out_ = 0;
 };
 
 // plan.json, 1024 -> plan-1024.json
