@@ -78,9 +78,10 @@ std::string PlanText(const std::string& path, const KvPlan& plan) {
   const auto n = [](int64_t value) { return std::to_string(value); };
   const bool pages = plan.kind == PlanKind::kArkvale;
   std::string text = Line("plan", path);
-  text += Line("for", "policy " + std::string(PlanKindName(plan.kind)) +
-                          (pages ? ", pages of " + n(plan.page_tokens) + " tokens" : "") + ", judged by the last " +
-                          n(plan.window_tokens) + " tokens");
+  text +=
+      Line("for", "policy " + std::string(PlanKindName(plan.kind)) +
+                      (pages ? ", pages of " + n(plan.page_tokens) : ", judged by the last " + n(plan.window_tokens)) +
+                      " tokens");
   text += Line("model", (plan.model_name.empty() ? "" : plan.model_name + ", ") + plan.model_fingerprint);
   text += Line("layers", n(static_cast<int64_t>(plan.layers.size())) + ", " + n(t.n) + " with a budget");
   text += Line("tokens",
