@@ -41,7 +41,9 @@ class LayerWatch : public KvObserver {
     config.shape = {.layers = {model.layers[static_cast<size_t>(layer)]}, .dtype = model.dtype};
     ARKVALE_ASSIGN_OR_RETURN(cache_, KvCache::Make(std::move(config), runtime_.op_context()));
     cache_->SetObserver(this);
-    ARKVALE_ASSIGN_OR_RETURN(const SeqId seq, cache_->Create(KvOptions{.policy = KvPolicyKind::kFull}));
+    KvOptions options;
+    options.policy = KvPolicyKind::kFull;
+    ARKVALE_ASSIGN_OR_RETURN(const SeqId seq, cache_->Create(options));
     return Transformer::LayerCache{cache_.get(), seq};
   }
 

@@ -84,7 +84,8 @@ Result<RunInfo> RunInfo::Make(const std::string& task, const EngineOptions& engi
                  .kv_opt = kv_opt,
                  .rope = RopeName(engine),
                  .kv_type = engine.kv_type,
-                 .threads = threads};
+                 .threads = threads,
+                 .plans = {}};
 }
 
 std::string PlanName(const RunInfo& run, const KvOptions& options) {
