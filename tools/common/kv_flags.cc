@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstdio>
 #include <utility>
-#include <vector>
 
 namespace arkvale::tools {
 namespace {
