@@ -88,6 +88,13 @@ double MadePlan::mean_retention() const {
 
 int64_t MadePlan::uniform_tokens() const { return total_tokens / static_cast<int64_t>(layers.size()); }
 
+Status CheckTotals(const PlanTarget& target, std::span<const PlanRequest> requests) {
+  for (const PlanRequest& request : requests) {
+    if (request.total_tokens > 0) ARKVALE_RETURN_IF_ERROR(UnitsOfTotal(target, request.total_tokens).status());
+  }
+  return OkStatus();
+}
+
 Result<std::vector<MadePlan>> MakePlans(const PlanTarget& target, std::span<const MeasuredGains> samples,
                                         std::span<const PlanRequest> requests) {
   std::vector<MadePlan> made;

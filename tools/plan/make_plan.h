@@ -31,8 +31,11 @@ struct MadePlan {
   int64_t uniform_tokens() const;  // the largest equal budgets within the total
 };
 
+// InvalidArgument where a total is too small for the minimum of every layer: to be told before anything is measured.
+Status CheckTotals(const PlanTarget& target, std::span<const PlanRequest> requests);
+
 // Each sample planned on its own, then the mean of the plans (XKV 7.4); ascending order of the requests is kept.
-// InvalidArgument where a total is too small for the minimum of every layer.
+// Errors as CheckTotals.
 Result<std::vector<MadePlan>> MakePlans(const PlanTarget& target, std::span<const MeasuredGains> samples,
                                         std::span<const PlanRequest> requests);
 

@@ -89,6 +89,16 @@ TEST(MakePlans, RefuseATotalBelowTheMinimum) {
   EXPECT_TRUE(message(Pages(), 11 * 16).starts_with("total of 176 tokens for 3 layers: use at least 192"));
 }
 
+TEST(CheckTotals, FindsTheTotalThatIsTooSmall) {
+  const auto ok = [](int64_t total) {
+    return CheckTotals(Xkv(),
+                       std::vector<PlanRequest>{{.total_tokens = 900}, {.retention = .5}, {.total_tokens = total}})
+        .ok();
+  };
+  EXPECT_TRUE(ok(27));
+  EXPECT_FALSE(ok(26));
+}
+
 TEST(ModelLayers, LeaveOutWhatIsNotManaged) {
   const auto layers = ModelLayers(Xkv(), std::vector<LayerPlan>{{10, 0}, {11, 0}, {12, 0}}, 6);
   ASSERT_EQ(layers.size(), 6U);
@@ -104,6 +114,7 @@ TEST(KlSizes, AreAFactorOf2ApartWithinTheContext) {
   EXPECT_EQ(KlSizes(Pages(), 512, 1024, 1000), (std::vector<int64_t>{5, 13, 29}));
   EXPECT_EQ(KlSizes(Pages(), 64, 64, 1000), (std::vector<int64_t>{2, 5, 13}));
   EXPECT_TRUE(KlSizes(Pages(), 512, 512, 60).empty());
+  EXPECT_EQ(KlSizes(Pages(), 1, 1, 1000), (std::vector<int64_t>{2}));
 }
 
 TEST(GainsOfLosses, AreThoseOfTheMean) {

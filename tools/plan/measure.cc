@@ -117,7 +117,7 @@ Result<MeasuredGains> MeasureMass(Runtime& runtime, const PlanTarget& target, st
 std::vector<int64_t> KlSizes(const PlanTarget& target, int64_t least_tokens, int64_t most_tokens, int64_t n_context) {
   const int64_t most_units = (n_context - target.fixed_tokens()) / target.unit_tokens();
   std::vector<int64_t> sizes;
-  for (int64_t tokens = least_tokens / 4; tokens <= 4 * most_tokens; tokens *= 2) {
+  for (int64_t tokens = std::max<int64_t>(1, least_tokens / 4); tokens <= 4 * most_tokens; tokens *= 2) {
     const int64_t units = std::max((tokens - target.fixed_tokens()) / target.unit_tokens(), target.least_units());
     if (units < most_units && (sizes.empty() || units > sizes.back())) sizes.push_back(units);
   }

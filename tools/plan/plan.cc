@@ -50,7 +50,7 @@ void AddFlags(Cli& cli, Flags& flags) {
   group.Add("--measure", flags.measure, "NAME",
             "what a layer deserves more for: mass (attention of the last tokens) or kl (divergence where it alone is "
             "under a budget; minutes per sample)",
-            "mass for xkv, kl for arkvale");
+            "kl; mass for --retention");
   group.Add("--sample-fraction", flags.fraction, "F", "share of the samples that is measured, the first ones", "0.1");
   group.Add("--validate", flags.n_validated, "N",
             "other samples on which plan and equal budgets are compared; the better one is written. 0 = none", "2");
@@ -119,7 +119,7 @@ Result<PlanTarget> MakeTarget(const Flags& flags, const Runtime& runtime) {
   if (!is_auto && flags.measure != "mass" && flags.measure != "kl") {
     return InvalidArgument("--measure '" + flags.measure + "' is unknown: use mass or kl");
   }
-  const bool kl = flags.measure == "kl" || (is_auto && target.kind == PlanKind::kArkvale && flags.retentions.empty());
+  const bool kl = flags.measure == "kl" || (is_auto && flags.retentions.empty());
   if (kl && !flags.retentions.empty()) {
     return InvalidArgument("--retention is a share of the attention: give --measure mass, or a --budget");
   }
@@ -307,6 +307,7 @@ Status Run(const Flags& flags) {
   ARKVALE_ASSIGN_OR_RETURN(const auto runtime, Runtime::Load(options));
   ARKVALE_ASSIGN_OR_RETURN(PlanTarget target, MakeTarget(flags, *runtime));
   ARKVALE_ASSIGN_OR_RETURN(Requests requests, ParseRequests(flags, static_cast<int64_t>(target.layers.size())));
+  ARKVALE_RETURN_IF_ERROR(CheckTotals(target, requests.list));
   ARKVALE_ASSIGN_OR_RETURN(const auto samples, flags.samples.Read(*runtime));
   Planner planner(flags, *runtime, std::move(target), std::move(requests));
   ARKVALE_ASSIGN_OR_RETURN(auto plans, planner.Make(samples));
