@@ -63,8 +63,8 @@ int64_t HeldBytes(Runtime& runtime, const KvOptions& options) {
 
 TEST(PlanModel, XkvBudgetsAddUpAndFreeMemory) {
   const std::string path = TempPath(".json");
-  ASSERT_EQ(Plan({"-m", ModelPath(kSmolLm2), "--for", "xkv", "--measure", "mass", "--budget", "128", "--max-prompt", "700",
-                  "--validate", "0", "-o", path}),
+  ASSERT_EQ(Plan({"-m", ModelPath(kSmolLm2), "--for", "xkv", "--measure", "mass", "--budget", "128", "--max-prompt",
+                  "700", "--validate", "0", "-o", path}),
             kExitDone);
   const auto plan = ParsePlan(Read(path));
   ASSERT_TRUE(plan.ok()) << plan.status().ToString();
