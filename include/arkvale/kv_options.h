@@ -161,6 +161,8 @@ Result<DigestKind> ParseDigest(std::string_view name);
 
 // True when a sequence of this policy still holds every token's K and V, so that it can be forked at any of them.
 bool KeepsAllTokens(KvPolicyKind kind);
+// True when the last snap_window tokens of a prompt judge the others and stay.
+bool JudgesByWindow(KvPolicyKind kind);
 // True when a budget of this policy is a number of whole pages.
 bool BudgetsPages(KvPolicyKind kind);
 

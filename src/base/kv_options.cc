@@ -128,9 +128,7 @@ Status CheckTokenBudget(const KvOptions& o, int64_t budget_tokens, int32_t layer
   if (o.policy == KvPolicyKind::kStreaming && budget_tokens <= o.streaming_sinks) {
     return refuse("streaming-sinks", o.streaming_sinks);
   }
-  const bool snaps =
-      o.policy == KvPolicyKind::kSnapkv || o.policy == KvPolicyKind::kPyramidkv || o.policy == KvPolicyKind::kXkv;
-  if (snaps && budget_tokens <= o.snap_window) return refuse("snap-window", o.snap_window);
+  if (JudgesByWindow(o.policy) && budget_tokens <= o.snap_window) return refuse("snap-window", o.snap_window);
   return OkStatus();
 }
 
@@ -268,6 +266,10 @@ bool KeepsAllTokens(KvPolicyKind kind) {
     case KvPolicyKind::kXkv: return false;
   }
   return false;
+}
+
+bool JudgesByWindow(KvPolicyKind kind) {
+  return kind == KvPolicyKind::kSnapkv || kind == KvPolicyKind::kPyramidkv || kind == KvPolicyKind::kXkv;
 }
 
 bool BudgetsPages(KvPolicyKind kind) { return kind == KvPolicyKind::kArkvale || kind == KvPolicyKind::kQuest; }

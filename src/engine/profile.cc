@@ -21,10 +21,9 @@ int64_t ChunkTokens(const Runtime& runtime, const ProfileOptions& options) {
 }
 
 int64_t LayerKvBytes(const KvShape& shape, int64_t n_tokens) {
-  const int64_t in_blocks = (n_tokens + kBlockTokens - 1) / kBlockTokens * kBlockTokens;
   int64_t most = 0;
-  for (const KvLayerShape& layer : shape.layers) most = std::max(most, in_blocks * layer.token_bytes(shape.dtype));
-  return most;
+  for (const KvLayerShape& layer : shape.layers) most = std::max(most, layer.token_bytes(shape.dtype));
+  return InWholeBlocks(n_tokens) * most;
 }
 
 // The caches of single layers, one alive at a time, and what is read off each when its last chunk is attended.
@@ -85,7 +84,7 @@ int64_t ProfileBytes(const Runtime& runtime, int64_t n_tokens) {
 }
 
 Status ProfilePrompt(Runtime& runtime, std::span<const int32_t> ids, const ProfileOptions& options,
-                     const LayerScoresSink& sink) {
+                     const LayerScoresSink& sink, const std::function<Status(int64_t done)>& progress) {
   const auto n = static_cast<int64_t>(ids.size());
   if (options.window < 1) {
     return InvalidArgument("a window of " + std::to_string(options.window) + " tokens: use 1 or more");
@@ -102,8 +101,9 @@ Status ProfilePrompt(Runtime& runtime, std::span<const int32_t> ids, const Profi
                                       runtime.memory_limits()));
   return CatchBadAlloc([&] {
     LayerWatch watch(runtime, options, n, sink);
-    return runtime.transformer().ForwardByLayer(runtime.op_context(), ids, ChunkTokens(runtime, options),
-                                                [&](int32_t layer) { return watch.Open(layer); });
+    return runtime.transformer().ForwardByLayer(
+        runtime.op_context(), ids, ChunkTokens(runtime, options), [&](int32_t layer) { return watch.Open(layer); },
+        progress);
   });
 }
 

@@ -26,10 +26,11 @@ struct LayerScores {
 // profile.
 using LayerScoresSink = std::function<Status(const LayerScores&)>;
 
-// Runs `ids` through one layer after the other; sliding layers are run and not scored. Threads: as Runtime.
+// Runs `ids` through one layer after the other; sliding layers are run and not scored. `progress` is told now and then
+// how many of the ids * layers are done; an error of it ends the profile. Threads: as Runtime.
 // InvalidArgument: no more than W tokens, an even kernel. ResourceExhausted: more than ProfileBytes has room for.
 Status ProfilePrompt(Runtime& runtime, std::span<const int32_t> ids, const ProfileOptions& options,
-                     const LayerScoresSink& sink);
+                     const LayerScoresSink& sink, const std::function<Status(int64_t done)>& progress = {});
 
 // What a profile of `n_tokens` tokens takes at its peak, besides the weights: hidden states of all tokens, K and V and
 // the scores of one layer, activations of one chunk.

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <string>
@@ -142,6 +143,23 @@ TEST(Profile, RefusesWhatItCannotJudge) {
   ids[15] = runtime->info().n_vocab;
   EXPECT_FALSE(ProfilePrompt(*runtime, ids, {}, nobody).ok());
   EXPECT_TRUE(ProfilePrompt(*runtime, std::span(ids).first(9), {}, nobody).ok());
+}
+
+TEST(Profile, ProgressCountsTokensTimesLayersAndMayEndIt) {
+  const auto runtime = LoadTiny("llama", 16);
+  const std::vector<int32_t> ids = Ids(*runtime, 40);
+  const LayerScoresSink nobody = [](const LayerScores&) { return OkStatus(); };
+  std::vector<int64_t> told;
+  const auto tell = [&](int64_t done) { return told.push_back(done), OkStatus(); };
+  ASSERT_TRUE(ProfilePrompt(*runtime, ids, {}, nobody, tell).ok());
+  EXPECT_TRUE(std::is_sorted(told.begin(), told.end()));
+  EXPECT_GT(told.size(), size_t(runtime->info().n_layers)) << "chunks of a layer are told too";
+  EXPECT_EQ(told.back(), 40 * runtime->info().n_layers);
+
+  const size_t n_told = told.size();
+  const auto end = [&](int64_t done) { return told.push_back(done), Cancelled("interrupted"); };
+  EXPECT_EQ(ProfilePrompt(*runtime, ids, {}, nobody, end).kind(), StatusKind::kCancelled);
+  EXPECT_EQ(told.size(), n_told + 1);
 }
 
 TEST(Profile, BytesGrowWithTheTokensByLessThanACache) {

@@ -131,10 +131,9 @@ void Runtime::PackWeights(int64_t ram_bytes) {
 }
 
 Status Runtime::CheckFits(int64_t n_tokens) const {
-  const int64_t in_blocks = (n_tokens + kBlockTokens - 1) / kBlockTokens * kBlockTokens;
   const int64_t n_rows = std::min<int64_t>(n_tokens, prefill_chunk_);
   return CheckMemory({.n_tokens = n_tokens,
-                      .kv_bytes = cache_->FullBytes(in_blocks),
+                      .kv_bytes = cache_->FullBytes(InWholeBlocks(n_tokens)),
                       .activation_bytes = ActivationBytes(transformer_->config(), n_rows),
                       .packed_weight_bytes = transformer_->packed_bytes()},
                      memory_limits());
@@ -162,10 +161,13 @@ Result<KvOptions> Runtime::ResolveBudget(const KvOptions& options, int64_t n_tok
   return resolved;
 }
 
+std::string Runtime::model_name() const {
+  return info_.name.empty() ? std::filesystem::path(info_.path).filename().string() : info_.name;
+}
+
 Status Runtime::ApplyPlan(std::string_view plan_text, KvOptions& options) const {
   ARKVALE_ASSIGN_OR_RETURN(const KvPlan plan, ParsePlan(plan_text));
-  const std::string name = info_.name.empty() ? std::filesystem::path(info_.path).filename().string() : info_.name;
-  const Status fits = CheckPlanFits(plan, fingerprint(), name, info_.n_layers);
+  const Status fits = CheckPlanFits(plan, fingerprint(), model_name(), info_.n_layers);
   // The request is right: the file is the wrong one.
   if (!fits.ok()) return Corrupt(fits.message());
   KvOptions planned = options;

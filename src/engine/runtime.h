@@ -35,6 +35,8 @@ class Runtime {
   int32_t prefill_chunk() const { return prefill_chunk_; }
   KvType kv_type() const { return kv_type_; }
   double load_ms() const { return load_ms_; }
+  // For messages and plan files: what the file calls the model, else the file's own name.
+  std::string model_name() const;
   // Of the model's file (model/fingerprint.h), computed at each call.
   std::string fingerprint() const { return transformer_->fingerprint(); }
   MemoryLimits memory_limits() const;

@@ -20,6 +20,11 @@ namespace arkvale {
 
 inline constexpr int32_t kBlockTokens = 64;
 
+// Tokens that the blocks of `n_tokens` tokens have room for.
+constexpr int64_t InWholeBlocks(int64_t n_tokens) {
+  return (n_tokens + kBlockTokens - 1) / kBlockTokens * kBlockTokens;
+}
+
 class BlockPool {
  public:
   // `budget` outlives the pool. InvalidArgument for a type that K and V are not kept in, or a head dim that it cannot

@@ -215,14 +215,12 @@ Status KvCache::Impl::Observe(int32_t layer, const MatrixView& q) {
     const bool reads_in_place = state.pages == nullptr || mover == std::nullopt;
     const bool holds_all = state.tokens == nullptr || state.tokens->holds_all();
     if (rows.phase == KvPhase::kPrefill || !reads_in_place || !holds_all) continue;
-    const float* last = q.row(rows.first + rows.n - 1);
     view.Reset(BlockLayout(pools[layer], config.shape.layers[layer]));
-    AddAllRows(layer, state, n_tokens, {.q = last}, view);
+    AddAllRows(layer, state, n_tokens, {}, view);
     ARKVALE_RETURN_IF_ERROR(observer->OnQuery({.layer = layer,
                                                .item = static_cast<int32_t>(i),
                                                .phase = rows.phase,
                                                .n_tokens = n_tokens,
-                                               .q = last,
                                                .queries = Rows(q, rows),
                                                .kv = view.kv()}));
   }

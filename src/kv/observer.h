@@ -15,10 +15,11 @@ struct KvObservation {
   int32_t layer = 0;
   int32_t item = 0;  // of the batch given to KvCache::Begin
   KvPhase phase = KvPhase::kStep;
-  int64_t n_tokens = 0;      // of the sequence, the query's own included
-  const float* q = nullptr;  // [n_q_heads, head_dim_k] post-RoPE, unscaled
-  MatrixView queries;        // [tokens of the item, n_q_heads * head_dim_k], `q` the last
-  PagedKv kv;                // one row: every token of all kv heads, in pages of 64
+  int64_t n_tokens = 0;  // of the sequence, the query's own included
+  MatrixView queries;    // [tokens of the item, n_q_heads * head_dim_k] post-RoPE, unscaled
+  PagedKv kv;            // one row: every token of all kv heads, in pages of 64
+
+  const float* q() const { return queries.row(queries.rows - 1); }  // the query: the last of them
 };
 
 class KvObserver {

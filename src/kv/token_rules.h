@@ -42,9 +42,7 @@ struct TokenRule {
   // True where rows of attention are added up from step to step, or from the first row on.
   bool adds_scores() const { return policy == KvPolicyKind::kH2o; }
   bool adds_all_rows() const { return adds_scores() && h2o_init == H2oInit::kFull; }
-  bool scores_window() const {
-    return policy == KvPolicyKind::kSnapkv || policy == KvPolicyKind::kPyramidkv || policy == KvPolicyKind::kXkv;
-  }
+  bool scores_window() const { return JudgesByWindow(policy); }
   // True where only the first prefill that ends drops tokens; what comes later stays.
   bool chooses_once() const { return policy == KvPolicyKind::kXkv; }
   bool drops_in_steps() const { return !scores_window(); }

@@ -75,10 +75,13 @@ struct Transformer::Impl {
 
   void FindRopes();
   void Reserve();
-  void SetPositions(const KvCache& cache);
+  // Begin, `work` with the positions of the batch, then Commit, or Abort where it fails.
+  template <typename Work>
+  Status InBatch(KvCache& cache, const Work& work);
   Status Run(const OpContext& ctx, KvCache& cache, const MatrixView& logits);
   Status RunLayer(const OpContext& ctx, const LayerPass& pass, int32_t l);
-  Status RunByLayer(const OpContext& ctx, std::span<const int32_t> ids, int64_t n_chunks, const OpenLayer& open);
+  Status RunByLayer(const OpContext& ctx, std::span<const int32_t> ids, int64_t n_chunks, const OpenLayer& open,
+                    const std::function<Status(int64_t done)>& progress);
   Status RunChunkOfLayer(const OpContext& ctx, const LayerCache& to, int32_t l, const ForwardItem& item,
                          const MatrixView& x_rows);
 };
@@ -107,13 +110,18 @@ void Transformer::Impl::Reserve() {
   for (size_t i = 0; i < ropes.size(); ++i) angles[i].Reserve(n, ropes[i].n_rot);
 }
 
-// Tokens of a batch follow those that its cache holds.
-void Transformer::Impl::SetPositions(const KvCache& cache) {
+template <typename Work>
+Status Transformer::Impl::InBatch(KvCache& cache, const Work& work) {
+  ARKVALE_RETURN_IF_ERROR(cache.Begin(plan.kv_items));
   size_t row = 0;
   for (const KvBatchItem& item : plan.kv_items) {
     const int64_t committed = cache.n_tokens(item.seq);
     for (int32_t i = 0; i < item.n_new; ++i) positions[row++] = committed + i;
   }
+  Status status = CatchBadAlloc(work);
+  if (status.ok()) status = cache.Commit();
+  if (!status.ok()) cache.Abort();
+  return status;
 }
 
 Status Transformer::Impl::RunLayer(const OpContext& ctx, const LayerPass& pass, int32_t l) {
@@ -178,22 +186,17 @@ Status Transformer::Impl::RunChunkOfLayer(const OpContext& ctx, const LayerCache
                                           const ForwardItem& item, const MatrixView& x_rows) {
   ARKVALE_RETURN_IF_ERROR(plan.Set({&item, 1}, config.n_vocab));
   Reserve();
-  ARKVALE_RETURN_IF_ERROR(to.cache->Begin(plan.kv_items));
-  SetPositions(*to.cache);
   const size_t rope = rope_of_layer[static_cast<size_t>(l)];
-  Status status = CatchBadAlloc([&] {
+  return InBatch(*to.cache, [&] {
     ThreadPool::Region region(*ctx.pool);
     ARKVALE_RETURN_IF_ERROR(RopeAngles(ctx, ropes[rope], positions, angles[rope].Rows(plan.all.n)));
     if (l == 0) ARKVALE_RETURN_IF_ERROR(Embed(ctx, weights.embedding, plan.ids, config.embedding_scale, x_rows));
     return RunLayer(ctx, {.cache = *to.cache, .cache_layer = 0, .x = x_rows}, l);
   });
-  if (status.ok()) status = to.cache->Commit();
-  if (!status.ok()) to.cache->Abort();
-  return status;
 }
 
 Status Transformer::Impl::RunByLayer(const OpContext& ctx, std::span<const int32_t> ids, int64_t n_chunks,
-                                     const OpenLayer& open) {
+                                     const OpenLayer& open, const std::function<Status(int64_t done)>& progress) {
   const auto n = static_cast<int64_t>(ids.size());
   Activation hidden;
   hidden.Reserve(n, config.d_model);
@@ -212,6 +215,7 @@ Status Transformer::Impl::RunByLayer(const OpContext& ctx, std::span<const int32
                              .logits = LogitsWanted::kNone};
       const MatrixView chunk{rows.row(begin), end - begin, rows.cols, rows.stride};
       ARKVALE_RETURN_IF_ERROR(RunChunkOfLayer(ctx, to, l, item, chunk));
+      if (progress) ARKVALE_RETURN_IF_ERROR(progress(l * n + end));
     }
   }
   return OkStatus();
@@ -266,23 +270,17 @@ Status Transformer::Forward(const OpContext& ctx, KvCache& cache, std::span<cons
   }
   if (plan.all.n == 0) return OkStatus();
 
-  ARKVALE_RETURN_IF_ERROR(cache.Begin(plan.kv_items));
-  impl_->SetPositions(cache);
   const MatrixView out{logits.data(), plan.wanted.n, config.n_vocab, config.n_vocab};
-  Status status = CatchBadAlloc([&] { return impl_->Run(ctx, cache, out); });
-  if (status.ok()) status = cache.Commit();
-  if (!status.ok()) cache.Abort();
-  return status;
+  return impl_->InBatch(cache, [&] { return impl_->Run(ctx, cache, out); });
 }
 
 Status Transformer::ForwardByLayer(const OpContext& ctx, std::span<const int32_t> ids, int64_t chunk_tokens,
-                                   const OpenLayer& open) {
+                                   const OpenLayer& open, const std::function<Status(int64_t done)>& progress) {
   if (ids.empty()) return InvalidArgument("a pass of 0 tokens: give at least 1");
   if (chunk_tokens < 1) return InvalidArgument("chunks of " + std::to_string(chunk_tokens) + " tokens: use at least 1");
   const auto n = static_cast<int64_t>(ids.size());
-  const Status status =
-      CatchBadAlloc([&] { return impl_->RunByLayer(ctx, ids, (n + chunk_tokens - 1) / chunk_tokens, open); });
-  return status;
+  return CatchBadAlloc(
+      [&] { return impl_->RunByLayer(ctx, ids, (n + chunk_tokens - 1) / chunk_tokens, open, progress); });
 }
 
 }  // namespace arkvale

@@ -63,9 +63,10 @@ class Transformer {
   // Runs a whole prompt through one layer after the other, in at least one chunk of at most `chunk_tokens`, all of
   // about the same length, and ends with the attention of the last layer: K and V of no more than one layer are alive
   // at a time, but hidden states [ids, d_model] f32 of all tokens are. Every row has the bits that Forward gives it.
+  // `progress` is told after each chunk how many of the ids * layers are done; an error of it ends the pass.
   // InvalidArgument: no ids, an id outside the vocabulary, chunk_tokens < 1, a cache of another shape.
-  Status ForwardByLayer(const OpContext& ctx, std::span<const int32_t> ids, int64_t chunk_tokens,
-                        const OpenLayer& open);
+  Status ForwardByLayer(const OpContext& ctx, std::span<const int32_t> ids, int64_t chunk_tokens, const OpenLayer& open,
+                        const std::function<Status(int64_t done)>& progress = {});
 
  private:
   struct Impl;

@@ -3,11 +3,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 
+#include "engine/engine_test_util.h"
 #include "engine/runtime.h"
 #include "engine/session.h"
 #include "tools/common/interrupt.h"
@@ -21,12 +21,7 @@ namespace arkvale::tools {
 namespace {
 
 std::unique_ptr<Runtime> Load(const std::string& file, KvType kv_type = KvType::kF16) {
-  const char* dir = std::getenv("ARKVALE_MODELS");
-  EngineOptions options;
-  options.model_path = (dir != nullptr ? std::string(dir) : std::string(ARKVALE_SOURCE_DIR) + "/models") + "/" + file;
-  options.threads = 2;
-  options.kv_type = kv_type;
-  auto runtime = Runtime::Load(options);
+  auto runtime = Runtime::Load({.model_path = ModelPath(file), .threads = kTestThreads, .kv_type = kv_type});
   EXPECT_TRUE(runtime.ok()) << runtime.status().ToString();
   return runtime.ok() ? std::move(*runtime) : nullptr;
 }

@@ -2,13 +2,13 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <set>
 #include <sstream>
 #include <tuple>
 
+#include "engine/engine_test_util.h"
 #include "engine/runtime.h"
 #include "engine/session.h"
 #include "tools/common/exit_code.h"
@@ -20,12 +20,6 @@
 
 namespace arkvale::tools {
 namespace {
-
-std::string ModelPath() {
-  const char* dir = std::getenv("ARKVALE_MODELS");
-  return (dir != nullptr ? std::string(dir) : std::string(ARKVALE_SOURCE_DIR) + "/models") +
-         "/SmolLM2-135M-Instruct.Q4_1.gguf";
-}
 
 KvOptions Cell(KvPolicyKind policy, int64_t budget) {
   KvOptions options;
@@ -45,10 +39,7 @@ KvOptions UnevenCell(int64_t budget) {
 class Feed : public ::testing::Test {
  protected:
   void SetUp() override {
-    EngineOptions options;
-    options.model_path = ModelPath();
-    options.threads = 2;
-    runtime_ = std::move(*Runtime::Load(options));
+    runtime_ = std::move(*Runtime::Load(SmolLm2()));
     passkey_ = *MakePasskeyRecord(runtime_->tokenizer(), 42, 1024, 10, 0);
     other_question_ = *runtime_->tokenizer().Encode("\nThe sky, the grass and the sun are all", false, false);
     other_question_.resize(passkey_.question.size());
@@ -160,7 +151,7 @@ class FeedTask : public ::testing::Test {
 
   int Run(int (*task)(int, char**), std::vector<std::string> args) {
     args.insert(args.begin(),
-                {"task", "-m", ModelPath(), "--budgets", "256", "--quiet", "--threads", "2", "--out", dir_});
+                {"task", "-m", SmolLm2().model_path, "--budgets", "256", "--quiet", "--threads", "2", "--out", dir_});
     std::vector<char*> argv;
     for (std::string& arg : args) argv.push_back(arg.data());
     return task(static_cast<int>(argv.size()), argv.data());

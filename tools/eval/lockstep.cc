@@ -50,8 +50,7 @@ KvOptions BaseOptions(std::span<const KvOptions> cells) {
   KvOptions base = DenseOptions();
   for (const KvOptions& cell : cells) {
     if (cell.policy == KvPolicyKind::kH2o && cell.h2o_init == H2oInit::kFull) base.collect.column_sums = true;
-    if (cell.policy == KvPolicyKind::kSnapkv || cell.policy == KvPolicyKind::kPyramidkv ||
-        cell.policy == KvPolicyKind::kXkv) {
+    if (JudgesByWindow(cell.policy)) {
       base.collect.last_queries = std::max(base.collect.last_queries, cell.snap_window);
     }
   }

@@ -3,10 +3,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
+#include "engine/engine_test_util.h"
 #include "engine/runtime.h"
 #include "tools/common/json.h"
 #include "tools/eval/longbench_prompt.h"
@@ -17,11 +17,6 @@ namespace {
 
 constexpr const char* kSmolLm2 = "SmolLM2-135M-Instruct.Q4_1.gguf";
 constexpr const char* kGemma = "gemma-3-270m-q4_k_m.gguf";
-
-std::string ModelPath(const std::string& file) {
-  const char* dir = std::getenv("ARKVALE_MODELS");
-  return (dir != nullptr ? std::string(dir) : std::string(ARKVALE_SOURCE_DIR) + "/models") + "/" + file;
-}
 
 std::unique_ptr<Tokenizer> LoadTokenizer(const std::string& file) {
   auto tokenizer = Tokenizer::Load(ModelPath(file));

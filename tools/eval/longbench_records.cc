@@ -1,11 +1,8 @@
 #include "tools/eval/longbench_records.h"
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <utility>
 
-#include "tools/common/json.h"
+#include "tools/common/json_lines.h"
 
 namespace arkvale::tools {
 namespace {
@@ -44,21 +41,9 @@ std::string WrongField(const Json& json, bool wants_classes) {
 std::string LongBenchPath(const std::string& dir, const std::string& set) { return dir + "/" + set + ".jsonl"; }
 
 Result<std::vector<LongBenchRecord>> ReadLongBench(const std::string& path, bool wants_classes) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return NotFound(path + ": cannot be read: " + std::strerror(errno));
   std::vector<LongBenchRecord> records;
-  int64_t n_lines = 0;
-  for (std::string line; std::getline(file, line);) {
-    ++n_lines;
-    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    const auto corrupt = [&](const std::string& reason) {
-      std::string message = path;
-      message.append(":").append(std::to_string(n_lines)).append(": ").append(reason);
-      return Corrupt(message);
-    };
-    const Json json = Json::parse(line, nullptr, false);
-    if (!json.is_object()) return corrupt("not a JSON object: one record a line is wanted");
-    if (const std::string wrong = WrongField(json, wants_classes); !wrong.empty()) return corrupt(wrong);
+  ARKVALE_RETURN_IF_ERROR(ReadJsonLines(path, "record", [&](const Json& json, int64_t /*line*/) {
+    if (const std::string wrong = WrongField(json, wants_classes); !wrong.empty()) return Corrupt(wrong);
     LongBenchRecord record{.id = json["_id"],
                            .input = json["input"],
                            .context = json["context"],
@@ -67,8 +52,8 @@ Result<std::vector<LongBenchRecord>> ReadLongBench(const std::string& path, bool
                            .length_words = json["length"]};
     if (wants_classes) record.classes = json["all_classes"].get<std::vector<std::string>>();
     records.push_back(std::move(record));
-  }
-  if (file.bad()) return NotFound(path + ": cannot be read: " + std::strerror(errno));
+    return OkStatus();
+  }));
   if (records.empty()) return Corrupt(path + ": the file holds no record");
   return records;
 }

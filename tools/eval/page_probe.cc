@@ -78,7 +78,7 @@ Status PageProbe::OnQuery(const KvObservation& seen) {
   layout.page_tokens = p;
   const int32_t parts = layout.block_tokens / p;
   pages_.Reset(layout);
-  pages_.BeginRow(0, seen.q);
+  pages_.BeginRow(0, seen.q());
   for (int32_t page = 0; page < sight.n_pages; ++page) {
     pages_.AddPage(seen.kv.page_ids[page / parts] * parts + page % parts, int64_t{page} * p);
   }
@@ -113,7 +113,7 @@ Status PageProbe::MeasureMass(const KvObservation& seen, LayerSight& sight) {
   }
   head_mass_.assign(shape.n_kv_heads * seen.n_tokens, 0);
   const int64_t q_cols = int64_t{shape.n_q_heads} * shape.head_dim_k;
-  std::vector<float> q(seen.q, seen.q + q_cols);
+  std::vector<float> q(seen.q(), seen.q() + q_cols);
   ARKVALE_RETURN_IF_ERROR(AttentionMass(ctx_, {.kv = seen.kv,
                                                .q_heads_per_kv_head = shape.q_per_kv(),
                                                .scale = shape.scale,
@@ -151,7 +151,7 @@ Status PageProbe::Estimate(const KvObservation& seen, size_t digest, LayerSight&
   std::vector<DigestScoreItem> items;
   for (int32_t head = 0; head < shape.n_kv_heads; ++head) {
     DigestScoreItem& item = items.emplace_back(stores[digest].ScoreItem(head, n));
-    item.q = seen.q + int64_t{head} * shape.q_per_kv() * shape.head_dim_k;
+    item.q = seen.q() + int64_t{head} * shape.q_per_kv() * shape.head_dim_k;
     item.scores = scores.data() + head * rows_per_head * n;
   }
   return DigestScore(ctx_, {.kind = kind,

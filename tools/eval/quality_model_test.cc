@@ -2,11 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdlib>
 #include <fstream>
 #include <numeric>
 #include <sstream>
 
+#include "engine/engine_test_util.h"
 #include "engine/session.h"
 #include "kv/select.h"
 #include "tools/eval/lockstep.h"
@@ -20,12 +20,7 @@ namespace {
 constexpr int64_t kContext = 900, kSteps = 40;  // 28 pages of 32, then two more
 
 std::unique_ptr<Runtime> SmolLm2() {
-  const char* dir = std::getenv("ARKVALE_MODELS");
-  EngineOptions options;
-  options.model_path = (dir != nullptr ? std::string(dir) : std::string(ARKVALE_SOURCE_DIR) + "/models") +
-                       "/SmolLM2-135M-Instruct.Q4_1.gguf";
-  options.threads = 2;
-  auto runtime = Runtime::Load(options);
+  auto runtime = Runtime::Load(arkvale::SmolLm2());
   EXPECT_TRUE(runtime.ok()) << runtime.status().ToString();
   return runtime.ok() ? std::move(*runtime) : nullptr;
 }

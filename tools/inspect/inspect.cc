@@ -10,6 +10,7 @@
 #include "tools/common/json.h"
 #include "tools/common/output.h"
 #include "tools/common/plan_input.h"
+#include "tools/inspect/line.h"
 #include "tools/inspect/plan_text.h"
 
 namespace arkvale::tools {
@@ -53,12 +54,6 @@ Json ToJson(const ModelSummary& s) {
                {"kv_bytes_per_token", s.kv_bytes_per_token},
                {"kv_window_bytes", s.kv_window_bytes}});
   return json;
-}
-
-std::string Line(const std::string& name, const std::string& value) {
-  std::string line = name;
-  line.resize(16, ' ');
-  return line + value + "\n";
 }
 
 std::string ToText(const ModelSummary& s) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "tools/inspect/line.h"
+
 namespace arkvale::tools {
 namespace {
 
@@ -33,12 +35,6 @@ std::string Bar(int64_t value, int64_t largest) {
   std::string bar;
   for (int64_t i = 0; i < eighths / 8; ++i) bar += "█";
   return bar + kEighths[eighths % 8];
-}
-
-std::string Line(const std::string& name, const std::string& value) {
-  std::string line = name;
-  line.resize(16, ' ');
-  return line + value + "\n";
 }
 
 std::string Padded(const std::string& text, size_t width) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <numeric>
-#include <optional>
 #include <utility>
 
 #include "plan/average.h"
@@ -53,17 +52,16 @@ Result<int64_t> UnitsOfTotal(const PlanTarget& target, int64_t total_tokens) {
 // Units per layer of every sample for one request.
 Result<std::vector<std::vector<int64_t>>> PlanSamples(const PlanTarget& target, std::span<const MeasuredGains> samples,
                                                       const PlanRequest& request) {
+  int64_t units = 0;
+  if (request.total_tokens > 0) {
+    ARKVALE_ASSIGN_OR_RETURN(units, UnitsOfTotal(target, request.total_tokens));
+  }
   std::vector<std::vector<int64_t>> plans;
   for (const MeasuredGains& sample : samples) {
-    const std::vector<LayerGains> layers = sample.views();
-    if (request.total_tokens > 0) {
-      ARKVALE_ASSIGN_OR_RETURN(const int64_t units, UnitsOfTotal(target, request.total_tokens));
-      ARKVALE_ASSIGN_OR_RETURN(auto plan, AllocateTotal(layers, sample.least_units, units));
-      plans.push_back(std::move(plan.units));
-    } else {
-      ARKVALE_ASSIGN_OR_RETURN(auto plan, AllocateRetention(layers, sample.least_units, request.retention));
-      plans.push_back(std::move(plan.units));
-    }
+    auto plan = request.total_tokens > 0 ? AllocateTotal(sample.views(), sample.least_units, units)
+                                         : AllocateRetention(sample.views(), sample.least_units, request.retention);
+    if (!plan.ok()) return plan.status();
+    plans.push_back(std::move(plan->units));
   }
   return plans;
 }
@@ -112,11 +110,14 @@ Result<std::vector<MadePlan>> MakePlans(const PlanTarget& target, std::span<cons
   return made;
 }
 
-std::vector<std::optional<LayerPlan>> ModelLayers(const PlanTarget& target, std::span<const LayerPlan> managed,
-                                                  int32_t n_layers) {
-  std::vector<std::optional<LayerPlan>> layers(static_cast<size_t>(n_layers));
-  for (size_t i = 0; i < managed.size(); ++i) layers[static_cast<size_t>(target.layers[i])] = managed[i];
-  return layers;
+KvPlan PlanOfLayers(const PlanTarget& target, std::span<const LayerPlan> managed, int32_t n_layers) {
+  KvPlan plan;
+  plan.kind = target.kind;
+  plan.page_tokens = static_cast<int32_t>(target.unit_tokens());
+  plan.window_tokens = target.kv.snap_window;
+  plan.layers.resize(static_cast<size_t>(n_layers));
+  for (size_t i = 0; i < managed.size(); ++i) plan.layers[static_cast<size_t>(target.layers[i])] = managed[i];
+  return plan;
 }
 
 std::vector<LayerPlan> UniformLayers(const PlanTarget& target, const MadePlan& plan) {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -34,14 +33,13 @@ struct MadePlan {
 // InvalidArgument where a total is too small for the minimum of every layer: to be told before anything is measured.
 Status CheckTotals(const PlanTarget& target, std::span<const PlanRequest> requests);
 
-// Each sample planned on its own, then the mean of the plans (XKV 7.4); ascending order of the requests is kept.
+// Each sample planned on its own, then the mean of the plans (XKV 7.4), in the order of the requests.
 // Errors as CheckTotals.
 Result<std::vector<MadePlan>> MakePlans(const PlanTarget& target, std::span<const MeasuredGains> samples,
                                         std::span<const PlanRequest> requests);
 
-// One entry per model layer.
-std::vector<std::optional<LayerPlan>> ModelLayers(const PlanTarget& target, std::span<const LayerPlan> managed,
-                                                  int32_t n_layers);
+// These budgets of the managed layers as a plan of a model with `n_layers`, but for which model that is.
+KvPlan PlanOfLayers(const PlanTarget& target, std::span<const LayerPlan> managed, int32_t n_layers);
 
 // The same total in equal budgets, whole units.
 std::vector<LayerPlan> UniformLayers(const PlanTarget& target, const MadePlan& plan);

@@ -99,13 +99,18 @@ TEST(CheckTotals, FindsTheTotalThatIsTooSmall) {
   EXPECT_FALSE(ok(26));
 }
 
-TEST(ModelLayers, LeaveOutWhatIsNotManaged) {
-  const auto layers = ModelLayers(Xkv(), std::vector<LayerPlan>{{10, 0}, {11, 0}, {12, 0}}, 6);
+TEST(PlanOfLayers, LeavesOutWhatIsNotManaged) {
+  const KvPlan plan = PlanOfLayers(Xkv(), std::vector<LayerPlan>{{10, 0}, {11, 0}, {12, 0}}, 6);
+  EXPECT_EQ(plan.kind, PlanKind::kXkv);
+  EXPECT_EQ(plan.page_tokens, 1);
+  EXPECT_EQ(plan.window_tokens, 8);
+  const auto& layers = plan.layers;
   ASSERT_EQ(layers.size(), 6U);
   EXPECT_FALSE(layers[0].has_value());
   EXPECT_EQ(layers[1]->budget_tokens, 10);
   EXPECT_EQ(layers[4]->budget_tokens, 12);
   EXPECT_FALSE(layers[5].has_value());
+  EXPECT_EQ(PlanOfLayers(Pages(), {}, 3).page_tokens, 16);
 }
 
 TEST(KlSizes, AreAFactorOf2ApartWithinTheContext) {

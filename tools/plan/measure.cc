@@ -99,13 +99,15 @@ std::vector<LayerGains> MeasuredGains::views() const {
   return layers;
 }
 
-Result<MeasuredGains> MeasureMass(Runtime& runtime, const PlanTarget& target, std::span<const int32_t> ids) {
+Result<MeasuredGains> MeasureMass(Runtime& runtime, const PlanTarget& target, std::span<const int32_t> ids,
+                                  const std::function<Status()>& progress) {
   MeasuredGains gains{.gains = {}, .start = {}, .least_units = target.least_units()};
   const ProfileOptions options{.window = target.kv.snap_window, .kernel = target.kv.snap_kernel};
-  ARKVALE_RETURN_IF_ERROR(ProfilePrompt(runtime, ids, options, [&](const LayerScores& layer) {
+  const LayerScoresSink add = [&](const LayerScores& layer) {
     const bool managed = std::binary_search(target.layers.begin(), target.layers.end(), layer.layer);
     return managed ? AddLayer(target, static_cast<int64_t>(ids.size()), layer, gains) : OkStatus();
-  }));
+  };
+  ARKVALE_RETURN_IF_ERROR(ProfilePrompt(runtime, ids, options, add, [&](int64_t /*done*/) { return progress(); }));
   for (const auto& layer : gains.gains) {
     if (static_cast<int64_t>(layer.size()) >= gains.least_units) continue;
     return InvalidArgument("a prompt of " + std::to_string(ids.size()) + " tokens has fewer than " +
@@ -132,7 +134,7 @@ Result<LayerLosses> MeasureKl(Runtime& runtime, const PlanTarget& target, std::s
                            std::to_string(n_steps) + " steps under a budget: give a longer one");
   }
   ARKVALE_ASSIGN_OR_RETURN(Session context, Session::Make(runtime, BaseOptions({&target.kv, 1})));
-  ARKVALE_RETURN_IF_ERROR(context.Prefill(ids.first(n_context), true));
+  ARKVALE_RETURN_IF_ERROR(context.Prefill(ids.first(n_context), true, [&](int64_t /*done*/) { return progress(0); }));
   const auto steps = ids.subspan(n_context);
   ARKVALE_ASSIGN_OR_RETURN(const auto dense, DenseSteps(context, steps));
   LayerLosses losses;

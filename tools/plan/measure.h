@@ -48,8 +48,9 @@ struct MeasuredGains {
   std::vector<LayerGains> views() const;
 };
 
-// Where the last W tokens look. InvalidArgument for a sample too short to be judged.
-Result<MeasuredGains> MeasureMass(Runtime& runtime, const PlanTarget& target, std::span<const int32_t> ids);
+// Where the last W tokens look. `progress` may end the run. InvalidArgument for a sample too short to be judged.
+Result<MeasuredGains> MeasureMass(Runtime& runtime, const PlanTarget& target, std::span<const int32_t> ids,
+                                  const std::function<Status()>& progress);
 
 // Losses of one layer at several sizes, per managed layer.
 using LayerLosses = std::vector<std::vector<LossPoint>>;
@@ -59,7 +60,8 @@ using LayerLosses = std::vector<std::vector<LossPoint>>;
 std::vector<int64_t> KlSizes(const PlanTarget& target, int64_t least_tokens, int64_t most_tokens, int64_t n_context);
 
 // Mean KL in nats over the last `n_steps` tokens, fed after the others, where one layer alone is under a budget.
-// `progress` is told of each layer done and may end the run. InvalidArgument: a sample without more tokens than steps.
+// `progress` is told how many layers are done and may end the run. InvalidArgument: a sample without more tokens than
+// steps.
 Result<LayerLosses> MeasureKl(Runtime& runtime, const PlanTarget& target, std::span<const int32_t> ids, int64_t n_steps,
                               std::span<const int64_t> sizes, const std::function<Status(int64_t done)>& progress);
 

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
-#include <filesystem>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,7 +15,6 @@
 #include "plan/plan_file.h"
 #include "tools/common/cli.h"
 #include "tools/common/commands.h"
-#include "tools/common/format.h"
 #include "tools/common/interrupt.h"
 #include "tools/common/kv_flags.h"
 #include "tools/common/output.h"
@@ -76,7 +75,7 @@ Result<std::vector<double>> ParseRetentions(const std::string& text) {
   return values;
 }
 
-// Ascending; `names` are what tells their files apart.
+// As they were given; `names` are what tells their files apart.
 struct Requests {
   std::vector<PlanRequest> list;
   std::vector<std::string> names;
@@ -153,14 +152,9 @@ class Planner {
   }
 
   Result<std::string> FileText(const WrittenPlan& written) const {
-    KvPlan plan;
-    plan.kind = target_.kind;
+    KvPlan plan = PlanOfLayers(target_, written.layers, runtime_.info().n_layers);
     plan.model_fingerprint = run_.model_fingerprint;
-    plan.model_name =
-        runtime_.info().name.empty() ? std::filesystem::path(run_.model).filename().string() : runtime_.info().name;
-    plan.page_tokens = static_cast<int32_t>(target_.unit_tokens());
-    plan.window_tokens = target_.kv.snap_window;
-    plan.layers = ModelLayers(target_, written.layers, runtime_.info().n_layers);
+    plan.model_name = runtime_.model_name();
     plan.made_by = MadeByJson(target_, run_, written).dump();
     return FormatPlan(plan);
   }
@@ -170,81 +164,72 @@ class Planner {
   const Requests& requests() const { return requests_; }
 
  private:
-  void Measured(const PlanSample& sample) {
-    run_.samples.push_back(sample.name);
-    run_.sample_tokens.push_back(static_cast<int64_t>(sample.ids.size()));
-    run_.profile_bytes = std::max(run_.profile_bytes, ProfileBytes(runtime_, run_.sample_tokens.back()));
-  }
-
-  // Too short a sample ends nothing; of many the first are named.
-  Status LeftOut(const PlanSample& sample, const Status& status) {
-    constexpr int64_t kNamed = 3;
-    if (status.kind() != StatusKind::kInvalidArgument) return status;
-    progress_.Clear();
-    if (++n_left_out_ <= kNamed) {
-      std::fprintf(stderr, "%s is left out: %s\n", sample.name.c_str(), status.message().c_str());
-    }
+  // Cancelled after Ctrl-C.
+  Status Tell(const char* what, int64_t done, int64_t total, const char* unit) {
+    if (g_cancel) return Cancelled("interrupted");
+    progress_.Show(what, done, total, unit);
     return OkStatus();
   }
 
-  Status CheckMeasured() {
-    progress_.Clear();
-    if (n_left_out_ > 0) {
-      std::fprintf(stderr, "%lld of %zu samples left out\n", static_cast<long long>(n_left_out_),
-                   static_cast<size_t>(n_left_out_) + run_.samples.size());
+  // Calls `measure` for each sample. Those that are too short are left out; of many the first are named. Corrupt where
+  // none is left.
+  Status MeasureEach(std::span<const PlanSample> samples, const std::function<Status(size_t i)>& measure) {
+    constexpr size_t kNamed = 3;
+    size_t n_left_out = 0;
+    for (size_t i = 0; i < samples.size(); ++i) {
+      const Status status = measure(i);
+      if (status.ok()) {
+        run_.samples.push_back(samples[i].name);
+        run_.sample_tokens.push_back(static_cast<int64_t>(samples[i].ids.size()));
+        run_.profile_bytes = std::max(run_.profile_bytes, ProfileBytes(runtime_, run_.sample_tokens.back()));
+        continue;
+      }
+      if (status.kind() != StatusKind::kInvalidArgument) return status;
+      progress_.Clear();
+      if (++n_left_out > kNamed) continue;
+      std::fprintf(stderr, "%s is left out: %s\n", samples[i].name.c_str(), status.message().c_str());
     }
+    progress_.Clear();
+    if (n_left_out > 0) std::fprintf(stderr, "%zu of %zu samples left out\n", n_left_out, samples.size());
     return run_.samples.empty() ? Corrupt("no sample is long enough to plan from: give longer ones") : OkStatus();
   }
 
   Result<std::vector<MeasuredGains>> MassOf(std::span<const PlanSample> samples) {
     std::vector<MeasuredGains> gains;
-    for (size_t i = 0; i < samples.size(); ++i) {
-      if (g_cancel) return Cancelled("interrupted");
-      progress_.Show("measuring", static_cast<int64_t>(i), static_cast<int64_t>(samples.size()), "samples");
-      auto sample = MeasureMass(runtime_, target_, samples[i].ids);
-      if (sample.ok()) {
-        Measured(samples[i]);
-        gains.push_back(std::move(*sample));
-      } else {
-        ARKVALE_RETURN_IF_ERROR(LeftOut(samples[i], sample.status()));
-      }
-    }
-    ARKVALE_RETURN_IF_ERROR(CheckMeasured());
+    ARKVALE_RETURN_IF_ERROR(MeasureEach(samples, [&](size_t i) {
+      ARKVALE_ASSIGN_OR_RETURN(auto sample, MeasureMass(runtime_, target_, samples[i].ids, [&] {
+                                 return Tell("measuring", static_cast<int64_t>(i), static_cast<int64_t>(samples.size()),
+                                             "samples");
+                               }));
+      gains.push_back(std::move(sample));
+      return OkStatus();
+    }));
     return gains;
   }
 
   // One entry: losses of the samples are averaged before they are planned from.
   Result<std::vector<MeasuredGains>> KlOf(std::span<const PlanSample> samples) {
+    const auto by_total = [](const PlanRequest& a, const PlanRequest& b) { return a.total_tokens < b.total_tokens; };
+    const auto [least, most] = std::minmax_element(requests_.list.begin(), requests_.list.end(), by_total);
+    const auto n_layers = static_cast<int64_t>(target_.layers.size());
     std::vector<LayerLosses> losses;
     int64_t most_units = 0;
-    const auto per_layer = [&](const PlanRequest& r) {
-      return r.total_tokens / static_cast<int64_t>(target_.layers.size());
-    };
-    const auto [least, most] =
-        std::minmax_element(requests_.list.begin(), requests_.list.end(),
-                            [](const PlanRequest& a, const PlanRequest& b) { return a.total_tokens < b.total_tokens; });
-    for (size_t i = 0; i < samples.size(); ++i) {
+    ARKVALE_RETURN_IF_ERROR(MeasureEach(samples, [&](size_t i) {
       const int64_t n_context = static_cast<int64_t>(samples[i].ids.size()) - kJudgedSteps;
-      const std::vector<int64_t> sizes = KlSizes(target_, per_layer(*least), per_layer(*most), n_context);
-      auto sample = MeasureKl(runtime_, target_, samples[i].ids, kJudgedSteps, sizes, [&](int64_t layers_done) {
-        if (g_cancel) return Cancelled("interrupted");
-        progress_.Show("measuring", static_cast<int64_t>(i * target_.layers.size()) + layers_done,
-                       static_cast<int64_t>(samples.size() * target_.layers.size()), "layers");
-        return OkStatus();
-      });
-      if (sample.ok()) {
-        Measured(samples[i]);
-        losses.push_back(std::move(*sample));
-        most_units = std::max(most_units, (n_context - target_.fixed_tokens()) / target_.unit_tokens());
-      } else {
-        ARKVALE_RETURN_IF_ERROR(LeftOut(samples[i], sample.status()));
-      }
-    }
-    ARKVALE_RETURN_IF_ERROR(CheckMeasured());
-    ARKVALE_ASSIGN_OR_RETURN(auto gains, GainsOfLosses(losses, most_units));
-    std::vector<MeasuredGains> mean;
-    mean.push_back(std::move(gains));
-    return mean;
+      const std::vector<int64_t> sizes =
+          KlSizes(target_, least->total_tokens / n_layers, most->total_tokens / n_layers, n_context);
+      const auto progress = [&](int64_t layers_done) {
+        return Tell("measuring", static_cast<int64_t>(i) * n_layers + layers_done,
+                    static_cast<int64_t>(samples.size()) * n_layers, "layers");
+      };
+      ARKVALE_ASSIGN_OR_RETURN(auto sample,
+                               MeasureKl(runtime_, target_, samples[i].ids, kJudgedSteps, sizes, progress));
+      losses.push_back(std::move(sample));
+      most_units = std::max(most_units, (n_context - target_.fixed_tokens()) / target_.unit_tokens());
+      return OkStatus();
+    }));
+    ARKVALE_ASSIGN_OR_RETURN(auto mean, GainsOfLosses(losses, most_units));
+    return std::vector{std::move(mean)};
   }
 
   // The plan of each request, or equal budgets where they are nearer to full attention on the samples held out.
@@ -252,12 +237,9 @@ class Planner {
     const std::span judged = held_out.first(std::min<size_t>(held_out.size(), static_cast<size_t>(n_validated_)));
     std::vector<Validation> validations;
     if (!judged.empty()) {
-      int64_t steps = 0;
       const auto total = static_cast<int64_t>(judged.size()) * (kJudgedSteps - 1);
-      ARKVALE_ASSIGN_OR_RETURN(validations, Validate(runtime_, target_, plans, judged, [&] {
-                                 if (g_cancel) return Cancelled("interrupted");
-                                 progress_.Show("validating", steps++, total, "steps");
-                                 return OkStatus();
+      ARKVALE_ASSIGN_OR_RETURN(validations, Validate(runtime_, target_, plans, judged, [&](int64_t steps_done) {
+                                 return Tell("validating", steps_done, total, "steps");
                                }));
       progress_.Clear();
     } else if (n_validated_ > 0) {
@@ -281,7 +263,6 @@ class Planner {
   Progress progress_;
   const int64_t n_validated_;
   PlanRun run_;
-  int64_t n_left_out_ = 0;
 };
 
 // plan.json, 1024 -> plan-1024.json

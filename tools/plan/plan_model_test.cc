@@ -2,10 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <fstream>
 #include <sstream>
 
+#include "engine/engine_test_util.h"
 #include "engine/runtime.h"
 #include "engine/session.h"
 #include "plan/plan_file.h"
@@ -17,11 +17,6 @@ namespace {
 
 constexpr const char* kSmolLm2 = "SmolLM2-135M-Instruct.Q4_1.gguf";
 constexpr const char* kGemma = "gemma-3-270m-q4_k_m.gguf";
-
-std::string ModelPath(const std::string& file) {
-  const char* dir = std::getenv("ARKVALE_MODELS");
-  return (dir != nullptr ? std::string(dir) : std::string(ARKVALE_SOURCE_DIR) + "/models") + "/" + file;
-}
 
 std::string Read(const std::string& path) {
   std::ifstream file(path, std::ios::binary);

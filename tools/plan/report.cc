@@ -66,7 +66,7 @@ Json PlanJson(const PlanTarget& target, const PlanRun& run, const WrittenPlan& w
           {"planning_ms", run.planning_ms},
           {"profile_bytes", run.profile_bytes},
           {"rss_peak_bytes", run.rss_peak_bytes},
-          {"path", written.path.empty() ? Json(nullptr) : Json(written.path)}};
+          {"path", written.path}};
 }
 
 std::string PlanText(const PlanTarget& target, const PlanRun& run, const WrittenPlan& written) {
@@ -89,7 +89,6 @@ std::string PlanText(const PlanTarget& target, const PlanRun& run, const Written
                    static_cast<long long>(written.validation->n_samples), written.validation->kl_plan,
                    written.validation->kl_uniform);
   }
-  if (written.path.empty()) return text;
   return text + written.path + (written.uniform_is_better ? ": equal budgets, which are better\n" : "\n");
 }
 

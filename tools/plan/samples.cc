@@ -1,13 +1,10 @@
 #include "tools/plan/samples.h"
 
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
-#include <fstream>
+#include <filesystem>
 #include <utility>
 
-#include "text/utf8.h"
-#include "tools/common/json.h"
+#include "tools/common/json_lines.h"
 #include "tools/common/text_input.h"
 #include "tools/eval/longbench_prompt.h"
 #include "tools/eval/records.h"
@@ -23,7 +20,7 @@ std::vector<int32_t> Join(const Halves& halves) {
   return ids;
 }
 
-std::string FileName(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+std::string FileName(const std::string& path) { return std::filesystem::path(path).filename().string(); }
 
 // A name of LongBench's, or the user's own text.
 Result<LongBenchSet> MakeSet(const std::string& text) {
@@ -42,12 +39,10 @@ Result<LongBenchSet> MakeSet(const std::string& text) {
 }
 
 // The text of a line of --samples.
-Result<std::string> LineText(const std::string& line) {
-  const Json json = Json::parse(line, nullptr, false);
-  if (!json.is_object()) return Corrupt("not a JSON object: one {\"text\": ...} a line is wanted");
-  const auto text = json.find("text");
-  if (text != json.end() && text->is_string()) return text->get<std::string>();
-  if (json.contains("context")) {
+Result<std::string> LineText(const Json& line) {
+  const auto text = line.find("text");
+  if (text != line.end() && text->is_string()) return text->get<std::string>();
+  if (line.contains("context")) {
     return Corrupt("no \"text\", but a \"context\": give LongBench's records a --template, as --template qasper");
   }
   return Corrupt("no \"text\", or none that is a string");
@@ -98,19 +93,15 @@ Result<std::vector<PlanSample>> SampleFlags::Read(const Runtime& runtime) const 
 
 Result<std::vector<PlanSample>> SampleFlags::ReadLines(const Runtime& runtime) const {
   ARKVALE_ASSIGN_OR_RETURN(const int64_t max_prompt, MaxPrompt(runtime));
-  std::ifstream file(samples_, std::ios::binary);
-  if (!file) return NotFound(samples_ + ": cannot be read: " + std::strerror(errno));
   std::vector<PlanSample> samples;
-  int64_t n_lines = 0;
-  for (std::string line; std::getline(file, line);) {
-    const std::string name = FileName(samples_) + ":" + std::to_string(++n_lines);
-    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    auto text = LineText(line);
-    if (!text.ok()) return Corrupt(samples_ + ":" + std::to_string(n_lines) + ": " + text.status().message());
-    ARKVALE_ASSIGN_OR_RETURN(const auto ids, runtime.tokenizer().Encode(*text, /*add_special=*/true, false));
-    if (!ids.empty()) samples.push_back({name, Join(CutMiddle(ids, max_prompt))});
-  }
-  if (file.bad()) return NotFound(samples_ + ": cannot be read: " + std::strerror(errno));
+  ARKVALE_RETURN_IF_ERROR(ReadJsonLines(samples_, "{\"text\": ...}", [&](const Json& json, int64_t line) {
+    ARKVALE_ASSIGN_OR_RETURN(const std::string text, LineText(json));
+    ARKVALE_ASSIGN_OR_RETURN(const auto ids,
+                             runtime.tokenizer().Encode(text, /*add_bos=*/true, /*parse_special=*/false));
+    if (!ids.empty())
+      samples.push_back({FileName(samples_) + ":" + std::to_string(line), Join(CutMiddle(ids, max_prompt))});
+    return OkStatus();
+  }));
   return samples;
 }
 
@@ -141,7 +132,8 @@ Result<std::vector<PlanSample>> SampleFlags::ReadWindows(const Runtime& runtime)
   std::vector<PlanSample> samples;
   for (const std::string& path : SplitCommas(text_)) {
     ARKVALE_ASSIGN_OR_RETURN(const std::string text, ReadText(path, int64_t{1} << 24));
-    ARKVALE_ASSIGN_OR_RETURN(const auto ids, runtime.tokenizer().Encode(text, /*add_special=*/true, false));
+    ARKVALE_ASSIGN_OR_RETURN(const auto ids,
+                             runtime.tokenizer().Encode(text, /*add_bos=*/true, /*parse_special=*/false));
     const auto n_ids = static_cast<int64_t>(ids.size());
     for (int64_t begin = 0; begin < n_ids && (begin == 0 || begin + n <= n_ids); begin += n) {
       const auto from = ids.begin() + begin;

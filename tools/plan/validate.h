@@ -23,13 +23,10 @@ struct Validation {
   int64_t n_samples = 0;
 };
 
-// Steps under a plan of these managed layers.
-KvOptions PlannedOptions(const PlanTarget& target, std::span<const LayerPlan> managed, int32_t n_layers);
-
 // One result per plan. Samples without a token before the steps are left out; n_samples says how many were not.
-// `before_step` may end the run.
+// `progress` is told how many of samples * (kJudgedSteps - 1) steps are done and may end the run.
 Result<std::vector<Validation>> Validate(Runtime& runtime, const PlanTarget& target, std::span<const MadePlan> plans,
                                          std::span<const PlanSample> samples,
-                                         const std::function<Status()>& before_step);
+                                         const std::function<Status(int64_t steps_done)>& progress);
 
 }  // namespace arkvale::tools
