@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 BINARY, SOURCE = sys.argv[1], sys.argv[2]
@@ -186,6 +187,59 @@ class Cli(unittest.TestCase):
         text = run("inspect", good).stdout.decode()
         self.assertIn("█", text)
         self.fails(run("inspect", self.file("notes.txt", b"hello")), 3, "notes.txt", "GGUF", "plan")
+
+    def test_plan_command(self):
+        out = os.path.join(self.folder.name, "plan.json")
+        words = "once upon a time there was a king who had three sons "
+        lines = {name: self.file(name + ".jsonl", text.encode()) for name, text in (
+            ("none", ""), ("blank", "\n \n"), ("short", '{"text": "no"}\n'), ("broken", '{"text": 1}\n'),
+            ("good", "".join(json.dumps({"text": words * n}) + "\n" for n in (20, 1, 24))))}
+
+        def plan(*args, path=out):
+            return run("plan", "-m", SMOLLM2, "--threads", "2", "--quiet", "--out", path, *args)
+        good = ["--samples", lines["good"], "--budget", "64"]
+        for args, code, *expected in (
+                (["--budget", "64"], 2, "--samples"), (["--samples", lines["good"]], 2, "--budget", "--retention"),
+                (["--samples", lines["none"], "--budget", "64"], 3, lines["none"], "no sample"),
+                (["--samples", lines["blank"], "--budget", "64"], 3, lines["blank"], "no sample"),
+                (["--samples", lines["broken"], "--budget", "64"], 3, lines["broken"] + ":1", '"text"'),
+                (["--samples", lines["short"], "--retention", "0.7"], 3, "short.jsonl:1", "window", "a longer one"),
+                (["--samples", lines["short"], "--budget", "64"], 3, "short.jsonl:1", "a budget of 64", "longer ones"),
+                (["--text", "/nowhere.txt", "--budget", "64"], 3, "/nowhere.txt"),
+                ([*good[:2], "--budget", "8"], 2, "240 tokens for 30 layers", "9 each"),
+                ([*good[:2], "--budget", "64", "--for", "arkvale"], 2, "1920 tokens for 30 layers", "160 each"),
+                ([*good[:2], "--budget", "1000000"], 3, "good.jsonl:1", "a budget of 1000000", "smaller budget"),
+                ([*good[:2], "--total-tokens", "99999999999999"], 2, "99999999999999"),
+                ([*good[:2], "--retention", "1.5"], 2, "1.5"), ([*good, "--sample-fraction", "0"], 2, "fraction"),
+                ([*good, "--for", "h2o"], 2, "h2o", "xkv or arkvale"), ([*good, "--measure", "x"], 2, "mass or kl")):
+            with self.subTest(args=args):
+                self.fails(plan(*args), code, *expected)
+        self.fails(plan(*good, path="/nowhere/plan.json"), 1, "/nowhere/plan.json", "cannot be written")
+        self.fails(plan(*good, path=self.folder.name), 1, self.folder.name, "directory")
+        self.assertEqual([name for name in os.listdir(self.folder.name) if name.startswith("plan")], [])
+
+        # Two of three lines are to be measured, but the second fits in the budget.
+        made = plan(*good, "--measure", "mass", "--sample-fraction", "0.5", "--json")
+        self.assertEqual(made.returncode, 0, made.stderr)
+        facts = json.loads(made.stdout)
+        self.assertEqual((facts["kind"], facts["measure"], facts["total_tokens"], facts["path"], facts["samples"]),
+                         ("xkv", "mass", 30 * 64, out, ["good.jsonl:1"]))
+        self.assertIn(b"left out: good.jsonl:2: its 1", made.stderr)
+        self.assertEqual(facts["validated"]["n_samples"], 1)
+        answer = json.loads(generate("-p", words * 20, "-n", "4", "--quiet", "--json", "--kv-plan", out).stdout)
+        self.assertEqual((answer["kv"]["policy"], answer["kv"]["plan"]), ("xkv", out))
+
+    def test_interrupted_plan(self):
+        out = os.path.join(self.folder.name, "plan.json")
+        for measure in ("mass", "kl"):
+            process = subprocess.Popen([BINARY, "plan", "-m", SMOLLM2, "--text", NOVEL, "--budget", "128", "--measure",
+                                        measure, "--out", out, "--max-prompt", "8000", "--sample-fraction", "1"],
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            self.wait_until_caught(process.pid)
+            time.sleep(1)  # the model is loaded, a sample at work
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=TIMEOUT_S)
+            self.assertEqual((process.returncode, errors, os.path.exists(out)), (130, b"", False))
 
     def test_grammars(self):
         yes_no = self.file("yes_no.gbnf", b'root ::= "yes" | "no"\n')

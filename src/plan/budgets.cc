@@ -12,8 +12,9 @@ Result<int64_t> UnitsLeft(int64_t total_tokens, int32_t n_layers, int64_t fixed,
   const int64_t units = total_tokens / unit_tokens, least = n_layers * (fixed + 1);
   if (units >= least) return units - n_layers * fixed;
   return InvalidArgument("total of " + std::to_string(total_tokens) + " tokens for " + std::to_string(n_layers) +
-                         " layers: use at least " + std::to_string(least * unit_tokens) +
-                         ", for what every layer keeps and one " + (unit_tokens == 1 ? "token" : "page") + " more");
+                         " layers: use at least " + std::to_string(least * unit_tokens) + ", " +
+                         std::to_string(least / n_layers * unit_tokens) + " each, for what every layer keeps and one " +
+                         (unit_tokens == 1 ? "token" : "page") + " more");
 }
 
 int64_t FixedPages(const PageLayout& layout) { return int64_t{layout.sink_pages} + layout.window_pages; }

@@ -19,7 +19,7 @@ TEST(TokenUnits, LeaveTheWindowsOut) {
   EXPECT_EQ(*TokenUnits(30 * 1024 + 1, 30, 8), 30 * 1016 + 1);
   EXPECT_EQ(*TokenUnits(30 * 9, 30, 8), 30);
   EXPECT_EQ(TokenUnits(30 * 9 - 1, 30, 8).status().message(),
-            "total of 269 tokens for 30 layers: use at least 270, for what every layer keeps and one token more");
+            "total of 269 tokens for 30 layers: use at least 270, 9 each, for what every layer keeps and one token more");
   for (const int64_t bad : {INT64_MIN, int64_t{-1}, int64_t{0}}) EXPECT_FALSE(TokenUnits(bad, 30, 8).ok());
   EXPECT_FALSE(TokenUnits(1024, 0, 8).ok());
   EXPECT_EQ(*TokenUnits(INT64_MAX, 30, 8), INT64_MAX - 240);

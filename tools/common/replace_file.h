@@ -12,4 +12,7 @@ namespace arkvale::tools {
 // takes its place. Internal where that fails.
 Status ReplaceFile(const std::string& path, std::string_view text);
 
+// Whether ReplaceFile could write there: for before long work. Internal where it could not.
+Status CheckReplaceable(const std::string& path);
+
 }  // namespace arkvale::tools

@@ -161,7 +161,6 @@ class Planner {
 
   const PlanTarget& target() const { return target_; }
   const PlanRun& run() const { return run_; }
-  const Requests& requests() const { return requests_; }
 
  private:
   // Cancelled after Ctrl-C.
@@ -171,27 +170,42 @@ class Planner {
     return OkStatus();
   }
 
+  // Where nothing of a sample has to go nothing tells layers apart.
+  Status CheckLength(int64_t n_tokens) const {
+    int64_t most = 0;
+    for (const PlanRequest& request : requests_.list) most = std::max(most, request.total_tokens);
+    most /= static_cast<int64_t>(target_.layers.size());
+    if (n_tokens > most) return OkStatus();
+    return InvalidArgument("its " + std::to_string(n_tokens) + " tokens fit in a budget of " + std::to_string(most) +
+                           ": give longer ones, or a smaller budget");
+  }
+
   // Calls `measure` for each sample. Those that are too short are left out; of many the first are named. Corrupt where
   // none is left.
   Status MeasureEach(std::span<const PlanSample> samples, const std::function<Status(size_t i)>& measure) {
-    constexpr size_t kNamed = 3;
-    size_t n_left_out = 0;
+    std::vector<std::string> left_out;
     for (size_t i = 0; i < samples.size(); ++i) {
-      const Status status = measure(i);
+      Status status = CheckLength(static_cast<int64_t>(samples[i].ids.size()));
+      if (status.ok()) status = measure(i);
       if (status.ok()) {
         run_.samples.push_back(samples[i].name);
         run_.sample_tokens.push_back(static_cast<int64_t>(samples[i].ids.size()));
         run_.profile_bytes = std::max(run_.profile_bytes, ProfileBytes(runtime_, run_.sample_tokens.back()));
-        continue;
+      } else if (status.kind() == StatusKind::kInvalidArgument) {
+        left_out.push_back(samples[i].name + ": " + status.message());
+      } else {
+        return status;
       }
-      if (status.kind() != StatusKind::kInvalidArgument) return status;
-      progress_.Clear();
-      if (++n_left_out > kNamed) continue;
-      std::fprintf(stderr, "%s is left out: %s\n", samples[i].name.c_str(), status.message().c_str());
     }
     progress_.Clear();
-    if (n_left_out > 0) std::fprintf(stderr, "%zu of %zu samples left out\n", n_left_out, samples.size());
-    return run_.samples.empty() ? Corrupt("no sample is long enough to plan from: give longer ones") : OkStatus();
+    const std::string count = std::to_string(left_out.size()) + " of " + std::to_string(samples.size()) + " samples";
+    if (run_.samples.empty()) return Corrupt("nothing to plan from, " + count + " left out: " + left_out[0]);
+    constexpr size_t kNamed = 3;
+    for (size_t i = 0; i < std::min(kNamed, left_out.size()); ++i) {
+      std::fprintf(stderr, "left out: %s\n", left_out[i].c_str());
+    }
+    if (left_out.size() > kNamed) std::fprintf(stderr, "%s left out\n", count.c_str());
+    return OkStatus();
   }
 
   Result<std::vector<MeasuredGains>> MassOf(std::span<const PlanSample> samples) {
@@ -265,12 +279,16 @@ class Planner {
   PlanRun run_;
 };
 
-// plan.json, 1024 -> plan-1024.json
-std::string PathOf(const std::string& path, const std::string& name, bool many) {
-  if (!many) return path;
+// The file of the one plan, or of each: plan.json of 1024 and 2048 -> plan-1024.json, plan-2048.json.
+std::vector<std::string> OutputPaths(const std::string& path, std::span<const std::string> names) {
+  if (names.size() == 1) return {path};
   const size_t dot = path.rfind('.');
   const bool has_suffix = dot != std::string::npos && path.find('/', dot) == std::string::npos;
-  return path.substr(0, has_suffix ? dot : path.size()) + "-" + name + (has_suffix ? path.substr(dot) : "");
+  std::vector<std::string> paths;
+  for (const std::string& name : names) {
+    paths.push_back(path.substr(0, has_suffix ? dot : path.size()) + "-" + name + (has_suffix ? path.substr(dot) : ""));
+  }
+  return paths;
 }
 
 Status CheckFlags(const Flags& flags) {
@@ -289,12 +307,14 @@ Status Run(const Flags& flags) {
   ARKVALE_ASSIGN_OR_RETURN(PlanTarget target, MakeTarget(flags, *runtime));
   ARKVALE_ASSIGN_OR_RETURN(Requests requests, ParseRequests(flags, static_cast<int64_t>(target.layers.size())));
   ARKVALE_RETURN_IF_ERROR(CheckTotals(target, requests.list));
+  const std::vector<std::string> paths = OutputPaths(flags.path, requests.names);
+  for (const std::string& path : paths) ARKVALE_RETURN_IF_ERROR(CheckReplaceable(path));
   ARKVALE_ASSIGN_OR_RETURN(const auto samples, flags.samples.Read(*runtime));
   Planner planner(flags, *runtime, std::move(target), std::move(requests));
   ARKVALE_ASSIGN_OR_RETURN(auto plans, planner.Make(samples));
   for (size_t i = 0; i < plans.size(); ++i) {
     ARKVALE_ASSIGN_OR_RETURN(const std::string text, planner.FileText(plans[i]));
-    plans[i].path = PathOf(flags.path, planner.requests().names[i], plans.size() > 1);
+    plans[i].path = paths[i];
     ARKVALE_RETURN_IF_ERROR(ReplaceFile(plans[i].path, text));
     ARKVALE_RETURN_IF_ERROR(Stdout().Write(flags.json ? Dump(PlanJson(planner.target(), planner.run(), plans[i]))
                                                       : PlanText(planner.target(), planner.run(), plans[i])));
