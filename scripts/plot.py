@@ -335,15 +335,19 @@ def parse_formats(text):
     return formats
 
 
+def configure():
+    # Ids in an SVG are hashes; without a salt they are random.
+    plt.rcParams.update({"svg.hashsalt": "arkvale", "svg.fonttype": "none", "font.size": 9, "text.color": INK,
+                         "axes.edgecolor": INK, "axes.spines.top": False, "axes.spines.right": False})
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", metavar="FOLDER|PLAN", type=pathlib.Path)
     parser.add_argument("-o", "--output", metavar="DIR", type=pathlib.Path, help="default: the folder itself")
     parser.add_argument("--format", type=parse_formats, default=["svg", "png"], help="svg, png or both (the default)")
     options = parser.parse_args()
-    # Ids in an SVG are hashes; without a salt they are random.
-    plt.rcParams.update({"svg.hashsalt": "arkvale", "svg.fonttype": "none", "font.size": 9, "text.color": INK,
-                         "axes.edgecolor": INK, "axes.spines.top": False, "axes.spines.right": False})
+    configure()
     failed = 0
     plans = []
     for folder in options.folders:

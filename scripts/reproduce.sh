@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Measures every table and figure of the ArkVale paper that needs no GPU, with every policy, and draws them. As in the
-# paper the first two layers keep everything, under every policy.
+# paper the first two layers keep everything, under every policy. Then XKV: budgets for each layer, planned on one book
+# and judged on the other.
 #   reproduce.sh [--quick|--standard|--full] [--out DIR] [--models NAME,...] [--threads N]
 # One folder per model and task below DIR (build/results): records.jsonl, summary.json, summary.md, the command; and
 # pictures in DIR/MODEL/pictures. What is complete is skipped, what was interrupted goes on where eval can; a task that
@@ -55,19 +56,35 @@ if [[ -f $book ]]; then
 fi
 [[ -f $longbench/qasper.jsonl ]] || longbench=
 
+planned_on=$books/pride_and_prejudice.txt
 cells=(--policies arkvale,quest,streaming,h2o,tova,snapkv,pyramidkv --digests cuboid-mean,code2)
+plan_budgets=512,1024,2048 plan_prompt=7232
+[[ $preset != quick ]] || plan_budgets=256,512 plan_prompt=2112
 all_digests=centroid,sphere-max,sphere-center,sphere-mean,cuboid-max,cuboid-center,cuboid-mean,code1,code2
 
-# Sets `args` to a task's arguments, or `missing` to what it lacks.
+# What a task of a model lacks, or nothing.
+missing() {
+  case $2 in
+    passkey) ;;
+    longbench) [[ -n $longbench ]] || echo "LongBench's records: set LONGBENCH" ;;
+    ruler|fidelity) [[ -n $texts ]] || echo "books: set BOOKS" ;;
+    plan_*) [[ -f $planned_on ]] || echo "book to plan on, pride_and_prejudice.txt: set BOOKS" ;;
+    planned)
+      [[ -n $texts ]] || { echo "books: set BOOKS" && return; }
+      compgen -G "$out/$1/plan_*/*.json" >/dev/null || echo "plan to judge" ;;
+    *) [[ -n $texts || $preset != quick && -n $longbench ]] || echo "books: set BOOKS" ;;
+  esac
+}
+
+# Sets `args` to the arguments of a task of a model, but for --model and --out.
 arguments() {
-  args=() missing=
-  local study=(--text "$texts")
+  local study=(--text "$texts") sizes=(--preset "$preset") plans
   [[ $preset == quick ]] && study+=(--context 4096)
   [[ $preset != quick && -n $longbench ]] && study=(--data "$longbench")
-  case $1 in
+  [[ -z $threads ]] || sizes+=(--threads "$threads")
+  case $2 in
     passkey) args=("${cells[@]}") ;;
     longbench)
-      [[ -n $longbench ]] || missing="LongBench's records: set LONGBENCH"
       args=("${cells[@]}" --data "$longbench")
       [[ $preset == quick ]] && args+=(--sets qasper,2wikimqa --limit 2 --max-prompt 2500) ;;
     ruler)
@@ -80,30 +97,39 @@ arguments() {
       args=("${study[@]}" --steps 250 --limit 1)
       [[ ${study[0]} == --data ]] && args+=(--sets gov_report) ;;
     recalls) args=(--simulate "${study[@]}") ;;
+    plan_*)
+      args=(plan --for "${2#plan_}" --text "$planned_on" --max-prompt "$plan_prompt" --sample-fraction 0.01 --budget
+            "$plan_budgets" --json "${sizes[@]:2}")
+      return ;;
+    planned)
+      plans=("$out/$1"/plan_*/*.json)
+      args=(eval fidelity --text "$book" --copy --policies arkvale,snapkv --digests code2 --budgets "$plan_budgets"
+            --plans "$(IFS=,; echo "${plans[*]}")" "${sizes[@]}")
+      return ;;
   esac
-  case $1 in
-    passkey|longbench) ;;
-    ruler|fidelity) [[ -n $texts ]] || missing="books: set BOOKS" ;;
-    *) [[ -n $texts || ${study[0]} == --data ]] || missing="books: set BOOKS" ;;
-  esac
-  args+=(--preset "$preset" --kv-dense-layers 2)
-  [[ -z $threads ]] || args+=(--threads "$threads")
+  args=(eval "$2" "${args[@]}" "${sizes[@]}" --kv-dense-layers 2)
 }
 
 clock() { printf '%d:%02d min' $(($1 / 60)) $(($1 % 60)); }
 
-# Runs eval once into a folder, unless the same command is complete there.
+# Runs a task once into a folder, unless the same command is complete there: its output is named so at the end.
 run_task() {
-  local model=$1 task=$2 folder=$out/$1/$2 started=$SECONDS code=0
-  local command=("$binary" eval "$task" -m "$models_dir/${files[$model]}" "${args[@]}" --out "$folder")
-  if [[ -f $folder/summary.json && "$(cat "$folder/command" 2>/dev/null)" == "${command[*]@Q}" ]]; then
+  local folder=$out/$1/$2 started=$SECONDS code=0 to=$out/$1/$2
+  [[ $2 != plan_* ]] || to=$folder/${2#plan_}.json
+  local command=("$binary" "${args[@]}" -m "$models_dir/${files[$1]}" --out "$to")
+  if [[ -f $folder/output && "$(cat "$folder/command" 2>/dev/null)" == "${command[*]@Q}" ]]; then
     echo "complete already"
     return 0
   fi
-  mkdir -p "$folder" && rm -f "$folder/summary.json" && echo "${command[*]@Q}" >"$folder/command" || return 1
-  "${command[@]}" >"$folder/output" || code=$?
-  [[ $code -eq 0 ]] && echo "done in $(clock $((SECONDS - started)))"
+  mkdir -p "$folder" && rm -f "$folder/output" && echo "${command[*]@Q}" >"$folder/command" || return 1
+  "${command[@]}" >"$folder/output.part" || code=$?
+  [[ $code -eq 0 ]] && mv "$folder/output.part" "$folder/output" && echo "done in $(clock $((SECONDS - started)))"
   return $code
+}
+
+# draw MODEL FOLDER-FOR-PICTURES FOLDER|PLAN...
+draw() {
+  python3 "$root/scripts/plot.py" -o "$out/$1/$2" "${@:3}" || failed+=("$1/$2")
 }
 
 interrupted() {
@@ -112,19 +138,20 @@ interrupted() {
 }
 trap interrupted INT
 
-tasks=(passkey recall sparsity dynamics recalls fidelity ruler longbench)
+tasks=(passkey recall sparsity dynamics recalls fidelity ruler longbench plan_arkvale plan_xkv planned)
 failed=() skipped=() n=0
 for model in "${names[@]}"; do
   drawn=()
   for task in "${tasks[@]}"; do
     n=$((n + 1))
     echo "[$n/$((${#names[@]} * ${#tasks[@]}))] $(clock $SECONDS) $model $task ($preset)"
-    arguments "$task"
-    if [[ -n $missing ]]; then
-      echo "skipped, no $missing"
+    lacks=$(missing "$model" "$task")
+    if [[ -n $lacks ]]; then
+      echo "skipped, no $lacks"
       skipped+=("$model/$task")
       continue
     fi
+    arguments "$model" "$task"
     run_task "$model" "$task"
     code=$?
     [[ $code -eq 130 ]] && interrupted
@@ -133,11 +160,13 @@ for model in "${names[@]}"; do
       failed+=("$model/$task")
       continue
     fi
-    drawn+=("$out/$model/$task")
+    case $task in
+      plan_*) drawn+=("$out/$model/$task"/*.json) ;;
+      planned) draw "$model" pictures/planned "$out/$model/$task" ;;
+      *) drawn+=("$out/$model/$task") ;;
+    esac
   done
-  if [[ ${#drawn[@]} -gt 0 ]]; then
-    python3 "$root/scripts/plot.py" -o "$out/$model/pictures" "${drawn[@]}" || failed+=("$model/pictures")
-  fi
+  [[ ${#drawn[@]} -eq 0 ]] || draw "$model" pictures "${drawn[@]}"
 done
 
 echo "$preset: $(clock $SECONDS) in all, results in $out"

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ SOURCE = pathlib.Path(sys.argv[1]).resolve()
 PLOT = SOURCE / "scripts/plot.py"
 REPRODUCE = SOURCE / "scripts/reproduce.sh"
 TASKS = ["passkey", "recall", "sparsity", "dynamics", "recalls", "fidelity", "ruler", "longbench"]
+# What reproduce.sh runs after them: plans for two policies, and the fidelity under them.
+PLANNED = ["plan", "plan", "fidelity"]
 
 
 def cell(policy="full", budget=None, digest=None, **fields):
@@ -173,6 +176,45 @@ class Plot(Folders):
         self.assertEqual(plot().returncode, 2)
 
 
+class KeptShare(Folders):
+    """Two sets of three records, the first of which a plan was measured on. Of 100 bytes `snapkv` keeps 20, 40 and 80:
+    it loses 20 points at 20 and agrees half as much at 20 and, on the second set, at 40."""
+
+    def folder(self, name, agree_at_40):
+        rows = []
+        for i in range(3):
+            fields = {"task": "longbench", "set": name, "record_id": f"{name}/{i}/x", "digest_bytes": 0}
+            rows.append(cell(score=0.5, agree=None, kv_hot_bytes=100, kv_total_bytes=100, **fields))
+            for budget, score, agree in ((20, 0.3, 0.4), (40, 0.49, agree_at_40), (80, 0.5, 0.8)):
+                rows.append(cell("snapkv", budget, score=score if i > 0 else 0.0, agree=agree if i > 0 else 0.0,
+                                 kv_hot_bytes=1, kv_total_bytes=budget, **fields))
+        return write_folder(self.dir / name, "longbench", records="".join(json.dumps({"record": {
+            "error": None, "feed": "joint", **row}}) + "\n" for row in rows))
+
+    def run_it(self, *arguments):
+        return subprocess.run([sys.executable, SOURCE / "scripts/plot_kept_share.py", *map(str, arguments)],
+                              capture_output=True, text=True, timeout=300)
+
+    def test_the_saving_is_that_of_the_least_budget_from_which_all_are_equal(self):
+        folders = [self.folder("qasper", 0.75), self.folder("triviaqa", 0.4)]
+        result = self.run_it("-o", self.dir / "out", "--skip", 1, *folders)
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertIn("| snapkv | 40.0 % | 60 % | 20 % | 20.0 %: 0.40, 30.0; 40.0 %: 0.57, 49.0; 80.0 %: 0.80, 50.0 |",
+                      result.stdout)
+        self.assertIn("full attention: score 50.0", result.stdout)
+        self.assertTrue((self.dir / "out/kept_share.svg").exists())
+        # With the first record, which is all wrong, no budget is equal.
+        self.assertIn("| snapkv | 0.0 % |", self.run_it("-o", self.dir / "out", *folders).stdout)
+
+    def test_what_cannot_be_compared_is_told(self):
+        folder = self.folder("qasper", 0.75)
+        result = self.run_it("--skip", 3, folder)
+        self.assertEqual((result.returncode, result.stdout), (1, ""))
+        self.assertIn("no record", result.stderr)
+        self.assertEqual(self.run_it(self.dir / "nowhere").returncode, 1)
+        self.assertEqual(self.run_it().returncode, 2)
+
+
 class Reproduce(Folders):
     """With stand-ins: the binary copies example folders, python3 writes down what it should draw."""
 
@@ -181,18 +223,19 @@ class Reproduce(Folders):
         for task in TASKS:
             write_folder(self.dir / "examples" / task, task)
         for folder, names in {"models": ["SmolLM2-135M-Instruct.Q4_1.gguf", "gemma-3-270m-q4_k_m.gguf"],
-                              "books": ["frankenstein.txt"], "longbench": ["qasper.jsonl"]}.items():
+                              "books": ["frankenstein.txt", "pride_and_prejudice.txt"], "longbench": ["qasper.jsonl"]}.items():
             (self.dir / folder).mkdir()
             for name in names:
                 (self.dir / folder / name).touch()
         self.binary = self.dir / "arkvale"
         self.binary.write_text("""#!/usr/bin/env bash
 task=$2 here=$(dirname "$0")
+[[ $1 != plan ]] || task=plan
 echo "$task" >>"$here/runs"
-while [[ $1 != --out ]]; do shift; done
+while [[ $1 != --out ]]; do [[ $1 != --plans ]] || echo "$2" >"$here/plans"; shift; done
 [[ $task != "${FAIL:-}" ]] || exit 3
 [[ $task != "${HANG:-}" ]] || sleep 100
-cp "$here/examples/$task"/* "$2"
+if [[ $task == plan ]]; then touch "${2%.json}-256.json"; else cp "$here/examples/$task"/* "$2"; fi
 """)
         (self.dir / "bin").mkdir()
         python = self.dir / "bin/python3"
@@ -217,29 +260,35 @@ cp "$here/examples/$task"/* "$2"
     def test_runs_and_draws_everything_once(self):
         result = self.run_it("--quick")
         self.assertEqual((result.returncode, result.stderr), (0, ""))
-        self.assertEqual(self.runs(), TASKS * 2)
+        self.assertEqual(self.runs(), (TASKS + PLANNED) * 2)
         out = self.dir / "out/gemma"
-        folders = " ".join(str(out / task) for task in TASKS)
+        plans = [str(out / f"plan_{name}/{name}-256.json") for name in ("arkvale", "xkv")]
+        folders = " ".join([*(str(out / task) for task in TASKS), *plans])
         self.assertIn(f"drawn {PLOT} -o {out}/pictures {folders}\n", result.stdout)
+        self.assertIn(f"drawn {PLOT} -o {out}/pictures/planned {out}/planned\n", result.stdout)
+        self.assertEqual((self.dir / "plans").read_text(), ",".join(plans) + "\n")
         self.assertEqual(self.run_it("--quick").returncode, 0)
         self.assertEqual(self.runs(), [], "what is complete is skipped")
         self.run_it("--standard", "--models", "gemma")
-        self.assertEqual(self.runs(), TASKS, "other sizes are another run")
+        self.assertEqual(self.runs(), TASKS + PLANNED, "other sizes are another run")
 
     def test_a_failure_is_told_and_the_others_go_on(self):
         result = self.run_it("--models", "smollm2", FAIL="recall")
         self.assertEqual(result.returncode, 1)
         self.assertIn("smollm2 recall failed with exit code 3", result.stderr)
         self.assertIn("reproduce: failed: smollm2/recall", result.stderr)
-        self.assertEqual(self.runs(), TASKS)
+        self.assertEqual(self.runs(), TASKS + PLANNED)
         self.assertEqual(self.run_it("--models", "smollm2").returncode, 0)
         self.assertEqual(self.runs(), ["recall"])
+        shutil.rmtree(self.dir / "out")
+        self.assertIn("skipped, no plan to judge", self.run_it("--models", "smollm2", FAIL="plan").stdout)
 
     def test_missing_texts_are_named(self):
         result = self.run_it("--models", "smollm2", BOOKS="/nowhere", LONGBENCH="/nowhere")
         self.assertEqual(result.returncode, 0)
         self.assertEqual(self.runs(), ["passkey"])
-        self.assertEqual(result.stdout.count("skipped, no books: set BOOKS"), 6)
+        self.assertEqual(result.stdout.count("skipped, no books: set BOOKS"), 7)
+        self.assertEqual(result.stdout.count("skipped, no book to plan on"), 2)
         self.assertIn("skipped, no LongBench's records: set LONGBENCH", result.stdout)
 
     def test_an_interrupt_ends_it(self):
