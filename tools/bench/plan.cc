@@ -1,5 +1,6 @@
 #include "tools/bench/plan.h"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <limits>
 

@@ -1,5 +1,6 @@
 #include "arkvale/chat.h"
 
+#include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
 
@@ -62,7 +63,7 @@ Status CheckFlags(Flags& flags) {
   }
   ARKVALE_ASSIGN_OR_RETURN(flags.repl.turn.sampling, flags.sampling.Get());
   ARKVALE_ASSIGN_OR_RETURN(flags.chat.kv, flags.kv.Get());
-  if (flags.audit_option->count() == 0) flags.chat.kv.audit_every = kAuditEvery;
+  if (!Given(flags.audit_option)) flags.chat.kv.audit_every = kAuditEvery;
   return OkStatus();
 }
 

@@ -1,5 +1,6 @@
 #include "tools/common/cli.h"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -117,16 +118,19 @@ std::string Nearest(std::string_view word, const std::vector<std::string>& candi
 }
 
 Cli::Cli(const std::string& command, const std::string& description)
-    : command_("arkvale" + (command.empty() ? "" : " " + command)), app_(description, command_) {
-  app_.allow_extras();
-  app_.get_formatter()->column_width(34);
+    : command_("arkvale" + (command.empty() ? "" : " " + command)),
+      app_(std::make_unique<CLI::App>(description, command_)) {
+  app_->allow_extras();
+  app_->get_formatter()->column_width(34);
 }
+
+Cli::~Cli() = default;
 
 std::optional<int> Cli::Parse(int argc, char** argv) {
   try {
-    app_.parse(argc, argv);
+    app_->parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
-    const Status written = Stdout().Write(app_.help());
+    const Status written = Stdout().Write(app_->help());
     return written.ok() ? kExitDone : Fail(written);
   } catch (const CLI::Error& error) {
     return Fail(InvalidArgument(OneLine(error.what())));
@@ -137,12 +141,12 @@ std::optional<int> Cli::Parse(int argc, char** argv) {
 }
 
 Status Cli::Check() const {
-  const std::vector<std::string> extras = app_.remaining();
+  const std::vector<std::string> extras = app_->remaining();
   if (!extras.empty()) {
     const auto flag = std::find_if(extras.begin(), extras.end(), [](const auto& e) { return e.starts_with("-"); });
     if (flag == extras.end()) return InvalidArgument("unexpected argument '" + extras.front() + "': see --help");
     const std::string name = flag->substr(0, flag->find('='));
-    const std::string nearest = Nearest(name, FlagNames(app_));
+    const std::string nearest = Nearest(name, FlagNames(*app_));
     return InvalidArgument("unknown flag " + name +
                            (nearest.empty() ? ": see --help" : ": did you mean " + nearest + "?"));
   }
@@ -163,6 +167,27 @@ int Cli::Fail(const Status& status) const {
     std::fprintf(stderr, "%s: %s\n", command_.c_str(), status.message().c_str());
   }
   return ExitCode(status);
+}
+
+const CLI::Option* FindOption(Cli& cli, const std::string& flag) { return cli.app().get_option(flag); }
+
+bool Given(const CLI::Option* option) { return option != nullptr && option->count() > 0; }
+
+std::string GivenText(const CLI::Option* option) { return Given(option) ? option->results().front() : ""; }
+
+template <typename T>
+CLI::Option* FlagGroup::Add(const char* flag, T& value, const char* type, const std::string& text,
+                            const char* shown) const {
+  return app_.add_option(flag, value, text)->type_name(type)->default_str(shown)->group(name_);
+}
+
+template CLI::Option* FlagGroup::Add(const char*, std::string&, const char*, const std::string&, const char*) const;
+template CLI::Option* FlagGroup::Add(const char*, int32_t&, const char*, const std::string&, const char*) const;
+template CLI::Option* FlagGroup::Add(const char*, int64_t&, const char*, const std::string&, const char*) const;
+template CLI::Option* FlagGroup::Add(const char*, double&, const char*, const std::string&, const char*) const;
+
+CLI::Option* FlagGroup::AddSwitch(const char* flag, bool& value, const char* text) const {
+  return app_.add_flag(flag, value, text)->group(name_);
 }
 
 }  // namespace arkvale::tools

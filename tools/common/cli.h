@@ -1,9 +1,10 @@
-// Cli: the command line of one command: CLI11 with our exit codes and one-line errors.
+// Cli: the command line of one command: CLI11 with our exit codes and one-line errors. CLI11's own header takes longer
+// to compile than most commands: only who calls it includes it.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,6 +12,11 @@
 #include <vector>
 
 #include "arkvale/status.h"
+
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
 
 namespace arkvale::tools {
 
@@ -29,9 +35,10 @@ std::string Nearest(std::string_view word, const std::vector<std::string>& candi
 class Cli {
  public:
   Cli(const std::string& command, const std::string& description);
+  ~Cli();
 
   // Options are added here, without ->required(): an unknown flag must be reported before a missing one.
-  CLI::App& app() { return app_; }
+  CLI::App& app() { return *app_; }
   // Parse() fails with wrong usage where the option is missing.
   void Require(CLI::Option* option) { required_.push_back(option); }
 
@@ -49,9 +56,16 @@ class Cli {
   Status Check() const;
 
   std::string command_;
-  CLI::App app_;
+  std::unique_ptr<CLI::App> app_;
   std::vector<CLI::Option*> required_;
 };
+
+// The option of this name, which has been added.
+const CLI::Option* FindOption(Cli& cli, const std::string& flag);
+// Whether a parsed command line has the option; false for null.
+bool Given(const CLI::Option* option);
+// Its first value as it was written; empty where it was not given.
+std::string GivenText(const CLI::Option* option);
 
 // Flags under one heading of --help.
 class FlagGroup {
@@ -59,14 +73,10 @@ class FlagGroup {
   // `cli` outlives it.
   FlagGroup(Cli& cli, std::string name) : app_(cli.app()), name_(std::move(name)) {}
 
-  // `type` and `shown`: what --help says of the value and of its default.
+  // `type` and `shown`: what --help says of the value and of its default. cli.cc instantiates the types.
   template <typename T>
-  CLI::Option* Add(const char* flag, T& value, const char* type, const std::string& text, const char* shown) const {
-    return app_.add_option(flag, value, text)->type_name(type)->default_str(shown)->group(name_);
-  }
-  CLI::Option* AddSwitch(const char* flag, bool& value, const char* text) const {
-    return app_.add_flag(flag, value, text)->group(name_);
-  }
+  CLI::Option* Add(const char* flag, T& value, const char* type, const std::string& text, const char* shown) const;
+  CLI::Option* AddSwitch(const char* flag, bool& value, const char* text) const;
 
  private:
   CLI::App& app_;

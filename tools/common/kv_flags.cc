@@ -1,5 +1,6 @@
 #include "tools/common/kv_flags.h"
 
+#include <CLI/CLI.hpp>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
@@ -118,8 +119,8 @@ Result<EngineOptions> EngineFlags::Get() const {
   ARKVALE_ASSIGN_OR_RETURN(options.host_limit_bytes, ParseLimit("--kv-host-mem", host_mem_));
   ARKVALE_ASSIGN_OR_RETURN(options.hot_limit_bytes, ParseLimit("--kv-hot-mem", hot_mem_));
   ARKVALE_ASSIGN_OR_RETURN(options.rope_scaling, ParseRopeScaling(rope_scaling_));
-  if (rope_scale_option_->count() > 0 && !(rope_scale_ > 0 && std::isfinite(rope_scale_))) {
-    return InvalidArgument("--rope-scale " + rope_scale_option_->results().front() + ": use a number > 0, as 4");
+  if (Given(rope_scale_option_) && !(rope_scale_ > 0 && std::isfinite(rope_scale_))) {
+    return InvalidArgument("--rope-scale " + GivenText(rope_scale_option_) + ": use a number > 0, as 4");
   }
   options.rope_scale = rope_scale_;
   return options;

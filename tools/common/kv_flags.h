@@ -44,7 +44,6 @@ class KvFlags {
   Result<KvOptions> Resolve(const Engine& engine, const KvOptions& options) const;
 
  private:
-  static bool Given(const CLI::Option* option) { return option != nullptr && option->count() > 0; }
   Status CheckBeside(const PlanInput& plan, const KvOptions& given, const KvOptions& planned) const;
 
   KvOptions defaults_;

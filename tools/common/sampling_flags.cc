@@ -1,5 +1,7 @@
 #include "tools/common/sampling_flags.h"
 
+#include <CLI/CLI.hpp>
+
 #include "tools/common/text_input.h"
 
 namespace arkvale::tools {

@@ -34,7 +34,7 @@ void EvalFlags::Add(Cli& cli) {
   group.AddSwitch("--quiet", quiet_, "no progress on stderr");
   engine_.Add(cli);
   kv_.Add(cli, false);
-  kv_opt_ = cli.app().get_option("--kv-opt");
+  kv_opt_ = FindOption(cli, "--kv-opt");
 }
 
 void EvalFlags::AddFeed(const FlagGroup& group) {
@@ -55,12 +55,12 @@ void EvalFlags::AddLimit(const FlagGroup& group, const char* text, const char* s
 }
 
 Result<int64_t> EvalFlags::limit() const {
-  const bool given = limit_option_ != nullptr && limit_option_->count() > 0;
-  if (given && limit_ < 1) return InvalidArgument("--limit " + std::to_string(limit_) + ": use 1 or more");
+  if (Given(limit_option_) && limit_ < 1)
+    return InvalidArgument("--limit " + std::to_string(limit_) + ": use 1 or more");
   return limit_;
 }
 
-std::string EvalFlags::kv_opt() const { return kv_opt_->count() > 0 ? kv_opt_->results().front() : ""; }
+std::string EvalFlags::kv_opt() const { return GivenText(kv_opt_); }
 
 Result<Preset> EvalFlags::preset() const {
   if (preset_ == "quick") return Preset::kQuick;

@@ -101,7 +101,7 @@ void AddFlags(Cli& cli, const TaskKind& task, Flags& flags) {
                        "the ArkVale paper's set-up: true ranking of a layer, nothing pinned");
   }
   flags.eval.Add(cli);
-  flags.kv_group = cli.app().get_option("--kv-group");
+  flags.kv_group = FindOption(cli, "--kv-group");
 }
 
 struct Plan {
@@ -183,7 +183,7 @@ Status MakeCells(const TaskKind& task, const Flags& flags, Preset preset, const 
   for (auto& [page, list] : by_page) plan.cells.push_back(std::move(list));
   plan.options.groups = {1};
   const KvOptions& any = plan.cells.front().front();
-  if (flags.kv_group->count() > 0) {
+  if (Given(flags.kv_group)) {
     plan.options.groups = {any.group_heads};
   } else if (flags.simulate) {
     plan.options.groups = {model.n_kv_heads};

@@ -1,3 +1,4 @@
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -62,7 +63,7 @@ void AddFlags(Cli& cli, Flags& flags) {
 }
 
 Status CheckFlags(Flags& flags) {
-  if ((flags.prompt_option->count() > 0) == !flags.file.empty()) {
+  if (Given(flags.prompt_option) == !flags.file.empty()) {
     return InvalidArgument("give the context once: -p TEXT or -f FILE");
   }
   ARKVALE_RETURN_IF_ERROR(CheckUtf8Argument("--prompt", flags.prompt));

@@ -1,5 +1,6 @@
 #include "model/inspect.h"
 
+#include <CLI/CLI.hpp>
 #include <fstream>
 #include <string>
 
