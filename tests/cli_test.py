@@ -207,7 +207,7 @@ class Cli(unittest.TestCase):
                 (["--samples", lines["short"], "--budget", "64"], 3, "short.jsonl:1", "a budget of 64", "longer ones"),
                 (["--text", "/nowhere.txt", "--budget", "64"], 3, "/nowhere.txt"),
                 ([*good[:2], "--budget", "8"], 2, "240 tokens for 30 layers", "9 each"),
-                ([*good[:2], "--budget", "64", "--for", "arkvale"], 2, "1920 tokens for 30 layers", "160 each"),
+                ([*good[:2], "--budget", "64", "--for", "arkvale"], 2, "1920 tokens for 30 layers", "192 each"),
                 ([*good[:2], "--budget", "1000000"], 3, "good.jsonl:1", "a budget of 1000000", "smaller budget"),
                 ([*good[:2], "--total-tokens", "99999999999999"], 2, "99999999999999"),
                 ([*good[:2], "--retention", "1.5"], 2, "1.5"), ([*good, "--sample-fraction", "0"], 2, "fraction"),

@@ -21,9 +21,9 @@ struct PageLayout {
 std::vector<LayerPlan> TokenBudgets(std::span<const int64_t> units, int32_t window_tokens);
 
 // The total for AllocateTotal out of what all managed layers may hold together: without their windows; in pages,
-// without their sinks and windows. InvalidArgument where less than one unit per layer is left.
-Result<int64_t> TokenUnits(int64_t total_tokens, int32_t n_layers, int32_t window_tokens);
-Result<int64_t> PageUnits(int64_t total_tokens, int32_t n_layers, const PageLayout& layout);
+// without their sinks and windows. InvalidArgument where less than `x_min` units per layer are left.
+Result<int64_t> TokenUnits(int64_t total_tokens, int32_t n_layers, int32_t window_tokens, int64_t x_min);
+Result<int64_t> PageUnits(int64_t total_tokens, int32_t n_layers, const PageLayout& layout, int64_t x_min);
 
 // units: candidate pages m_l of each managed layer -> budgets B_l * p, B_l = n_s + n_w + max(1, m_l). Top-k is left to
 // the policy's rule, which knows whether pages are read in place and follows the layer's own budget.

@@ -16,21 +16,25 @@ TEST(TokenBudgets, AddTheWindow) {
 }
 
 TEST(TokenUnits, LeaveTheWindowsOut) {
-  EXPECT_EQ(*TokenUnits(30 * 1024 + 1, 30, 8), 30 * 1016 + 1);
-  EXPECT_EQ(*TokenUnits(30 * 9, 30, 8), 30);
-  EXPECT_EQ(TokenUnits(30 * 9 - 1, 30, 8).status().message(),
-            "total of 269 tokens for 30 layers: use at least 270, 9 each, for what every layer keeps and one token more");
-  for (const int64_t bad : {INT64_MIN, int64_t{-1}, int64_t{0}}) EXPECT_FALSE(TokenUnits(bad, 30, 8).ok());
-  EXPECT_FALSE(TokenUnits(1024, 0, 8).ok());
-  EXPECT_EQ(*TokenUnits(INT64_MAX, 30, 8), INT64_MAX - 240);
+  EXPECT_EQ(*TokenUnits(30 * 1024 + 1, 30, 8, 1), 30 * 1016 + 1);
+  EXPECT_EQ(*TokenUnits(30 * 9, 30, 8, 1), 30);
+  EXPECT_EQ(TokenUnits(30 * 9 - 1, 30, 8, 1).status().message(),
+            "total of 269 tokens for 30 layers: use at least 270, 9 each, for what every layer keeps and 1 token more");
+  for (const int64_t bad : {INT64_MIN, int64_t{-1}, int64_t{0}}) EXPECT_FALSE(TokenUnits(bad, 30, 8, 1).ok());
+  EXPECT_FALSE(TokenUnits(1024, 0, 8, 1).ok());
+  EXPECT_EQ(*TokenUnits(INT64_MAX, 30, 8, 1), INT64_MAX - 240);
 }
 
 TEST(PageUnits, LeaveSinksAndWindowsOut) {
-  EXPECT_EQ(*PageUnits(28 * 1024, 28, {}), 28 * (32 - 4));
-  EXPECT_EQ(*PageUnits(28 * 1024 + 63, 28, {}), 28 * (32 - 4) + 1);
-  EXPECT_EQ(*PageUnits(28 * 160, 28, {}), 28);
-  EXPECT_FALSE(PageUnits(28 * 160 - 1, 28, {}).ok());
-  EXPECT_FALSE(PageUnits(INT64_MIN, 28, {}).ok());
+  EXPECT_EQ(*PageUnits(28 * 1024, 28, {}, 1), 28 * (32 - 4));
+  EXPECT_EQ(*PageUnits(28 * 1024 + 63, 28, {}, 1), 28 * (32 - 4) + 1);
+  EXPECT_EQ(*PageUnits(28 * 160, 28, {}, 1), 28);
+  EXPECT_FALSE(PageUnits(28 * 160 - 1, 28, {}, 1).ok());
+  EXPECT_EQ(*PageUnits(28 * 192, 28, {}, 2), 56);
+  EXPECT_EQ(PageUnits(28 * 192 - 1, 28, {}, 2).status().message(),
+            "total of 5375 tokens for 28 layers: use at least 5376, 192 each, for what every layer keeps and 2 pages "
+            "more");
+  EXPECT_FALSE(PageUnits(INT64_MIN, 28, {}, 1).ok());
 }
 
 TEST(PageBudgets, AreWhatTheCacheMakesOfThem) {

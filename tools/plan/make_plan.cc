@@ -45,8 +45,8 @@ int64_t UniformUnits(std::span<const MeasuredGains> samples, double wanted) {
 
 Result<int64_t> UnitsOfTotal(const PlanTarget& target, int64_t total_tokens) {
   const auto n_layers = static_cast<int32_t>(target.layers.size());
-  return target.kind == PlanKind::kXkv ? TokenUnits(total_tokens, n_layers, target.kv.snap_window)
-                                       : PageUnits(total_tokens, n_layers, target.layout());
+  return target.kind == PlanKind::kXkv ? TokenUnits(total_tokens, n_layers, target.kv.snap_window, target.least_units())
+                                       : PageUnits(total_tokens, n_layers, target.layout(), target.least_units());
 }
 
 // Units per layer of every sample for one request.

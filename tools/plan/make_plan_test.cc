@@ -86,7 +86,7 @@ TEST(MakePlans, RefuseATotalBelowTheMinimum) {
   };
   EXPECT_TRUE(message(Xkv(), 26).starts_with("total of 26 tokens for 3 layers: use at least 27"));
   EXPECT_EQ(message(Xkv(), 27), "");
-  EXPECT_TRUE(message(Pages(), 11 * 16).starts_with("total of 176 tokens for 3 layers: use at least 192"));
+  EXPECT_TRUE(message(Pages(), 14 * 16).starts_with("total of 224 tokens for 3 layers: use at least 240, 80 "));
 }
 
 TEST(CheckTotals, FindsTheTotalThatIsTooSmall) {
