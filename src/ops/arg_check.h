@@ -1,7 +1,8 @@
-// Argument checks that the public functions of the linear ops share.
+// Argument checks that the public functions of several ops share.
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "arkvale/status.h"
@@ -33,6 +34,19 @@ inline Status CheckMatrix(const char* who, const MatrixView& m) {
   if (m.rows < 0) return InvalidArgument(std::string(who) + " is " + ShapeOf(m.rows, m.cols));
   if (m.cols <= 0) return InvalidArgument(std::string(who) + " is " + ShapeOf(m.rows, m.cols) + ": no columns");
   return CheckMatrix(who, m, m.rows, m.cols);
+}
+
+// Ok when the pages listed by item `item` of an op ascend inside 0..n_pages - 1. `what` they are: "pages to score".
+inline Status CheckPageList(const char* op, size_t item, const char* what, std::span<const int32_t> pages,
+                            int64_t n_pages) {
+  for (size_t j = 0; j < pages.size(); ++j) {
+    if (pages[j] < 0 || pages[j] >= n_pages || (j > 0 && pages[j] <= pages[j - 1])) {
+      return InvalidArgument(std::string(op) + ": item " + std::to_string(item) + ": page " + std::to_string(pages[j]) +
+                             " at place " + std::to_string(j) + " of the " + what + ": they must ascend inside 0.." +
+                             std::to_string(n_pages - 1));
+    }
+  }
+  return OkStatus();
 }
 
 }  // namespace arkvale

@@ -22,5 +22,7 @@ Status AttentionMass(const OpContext&, const AttentionMassArgs&);
 Status WindowScores(const OpContext&, const WindowScoresArgs&);
 Status DigestBuild(const OpContext&, const DigestBuildArgs&);
 Status DigestScore(const OpContext&, const DigestScoreArgs&);
+Status ValueCodesBuild(const OpContext&, const ValueCodeArgs&);
+Status ZoneAttention(const OpContext&, const ZoneAttentionArgs&);
 
 }  // namespace arkvale::cpu

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "ops/arg_check.h"
 #include "ops/digest_layout.h"
 #include "ops/op_table.h"
 
@@ -20,18 +21,6 @@ int64_t VectorBytes(DigestKind kind, DigestType type, int64_t head_dim) {
     case DigestType::kQ8: break;
   }
   return Q8HeaderBytes(kind) + (IsSphere(kind) ? head_dim : length);
-}
-
-Status CheckPages(size_t i, const DigestScoreItem& item) {
-  for (size_t j = 0; j < item.pages.size(); ++j) {
-    const int32_t page = item.pages[j];
-    if (page < 0 || page >= item.n_pages || (j > 0 && page <= item.pages[j - 1])) {
-      return WrongItem("digest_score", i,
-                       "page " + std::to_string(page) + " at place " + std::to_string(j) +
-                           " of the pages to score: they must ascend inside 0.." + std::to_string(item.n_pages - 1));
-    }
-  }
-  return OkStatus();
 }
 
 }  // namespace
@@ -90,8 +79,11 @@ Status DigestScore(const OpContext& ctx, const DigestScoreArgs& args) {
   for (size_t i = 0; i < args.items.size(); ++i) {
     const DigestScoreItem& item = args.items[i];
     if (item.n_pages < 0) return WrongItem("digest_score", i, "negative number of pages");
-    ARKVALE_RETURN_IF_ERROR(CheckPages(i, item));
+    ARKVALE_RETURN_IF_ERROR(CheckPageList("digest_score", i, "pages to score", item.pages, item.n_pages));
     if (item.n_pages == 0) continue;
+    if (item.key_scores != nullptr && args.kind != DigestKind::kCode2) {
+      return WrongItem("digest_score", i, "scores of keys, which " + std::string(DigestName(args.kind)) + " has not");
+    }
     if (item.vectors == nullptr || item.q == nullptr || item.scores == nullptr) {
       return WrongItem("digest_score", i, "null vectors, q or scores");
     }

@@ -67,6 +67,9 @@ struct DigestScoreItem {
   const float* q = nullptr;        // [n_q_heads, head_dim] f32, contiguous, post-RoPE, unscaled
   std::span<const int32_t> pages;  // empty: all. Else only these (ascending) are scored
   float* scores = nullptr;         // per head: [n_q_heads, n_pages]; summed: [n_pages]. With `pages`, of those
+  // code2 only, or null: the estimates of every key, [n_q_heads, n_pages, page_tokens], whose largest is the page's
+  // score. With `pages`, of those.
+  float* key_scores = nullptr;
 };
 
 struct DigestScoreArgs {

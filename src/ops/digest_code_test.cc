@@ -160,6 +160,66 @@ TEST(CodeDigest, BitsDoNotDependOnThreadsHeadsOrOtherPages) {
   });
 }
 
+// Every key's score within the bound; the largest is its page's to the bit, and nothing else changes.
+TEST(CodeDigest, ScoresOfKeys) {
+  Machine machine(2);
+  std::vector<int32_t> some;  // more than are copied side by side at a time
+  for (int32_t page = 0; page < 70; ++page) {
+    if (page % 9 != 0) some.push_back(page);
+  }
+  test::ForEachTarget([&] {
+    for (const auto [p, d, heads] : test::kCodeShapes) {
+      for (const DigestType type : test::kDigestTypes) {
+        const test::DigestShape shape{DigestKind::kCode2, type, p, d};
+        SCOPED_TRACE(test::Describe(shape));
+        constexpr int64_t kPages = 70;
+        Rng rng(uint64_t{53});
+        const Stored keys(DType::kF16, KeysWithOutliers(rng, kPages * p * d, d));
+        const std::vector<float> q = test::RandomVector(rng, int64_t{heads} * d, 4.0f);
+        const Digests digests(machine.ctx, shape, keys);
+        const auto want = digests.Score(machine.ctx, q);
+        for (const bool listed : {false, true}) {
+          const int64_t n = listed ? std::ssize(some) : kPages;
+          std::vector<float> scores(heads * n), key_scores(heads * n * p + 1, 7.0f);
+          DigestScoreItem items[] = {digests.Item(q, scores.data())};
+          if (listed) items[0].pages = some;
+          items[0].key_scores = key_scores.data();
+          ASSERT_TRUE(DigestScore(machine.ctx, digests.Args(heads, items)).ok());
+          ASSERT_EQ(key_scores.back(), 7.0f) << "written past the end";
+          for (int64_t i = 0; i < heads * n; ++i) {
+            const int64_t h = i / n, page = listed ? some[i % n] : i % n;
+            const auto first = key_scores.begin() + i * p;
+            ASSERT_EQ(scores[i], want[h * kPages + page]) << i;
+            ASSERT_EQ(*std::max_element(first, first + p), scores[i]) << i;
+            if (page % 9 != 1) continue;
+            const auto vectors = digests.Values(page);
+            const auto codes = digests.Codes(page);
+            const auto query = Query(q, h, d);
+            for (int64_t key = 0; key < p; ++key) {
+              const std::vector<int> one(codes.begin() + key * d, codes.begin() + (key + 1) * d);
+              ASSERT_NEAR(first[key], reference::ScoreCodes(shape.kind, vectors, one, query),
+                          CodeScoreError(digests, page, query));
+            }
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST(CodeDigest, OnlyCode2HasScoresOfKeys) {
+  Machine machine(1);
+  const Digests digests(machine.ctx, {DigestKind::kCode1, DigestType::kF16, 8, 8},
+                        Stored(DType::kF16, std::vector<float>(64, 1.0f)));
+  const std::vector<float> q(8, 1.0f);
+  float score, key_scores[8];
+  DigestScoreItem items[] = {digests.Item(q, &score)};
+  items[0].key_scores = key_scores;
+  const Status status = DigestScore(machine.ctx, digests.Args(1, items));
+  EXPECT_EQ(status.kind(), StatusKind::kInvalidArgument);
+  EXPECT_EQ(status.message(), "digest_score: item 0: scores of keys, which code1 has not");
+}
+
 // The largest sums that integers must hold: every key in the best corner, every dimension as large as the others.
 TEST(CodeDigest, EqualDimensionsDoNotOverflow) {
   Machine machine(1);

@@ -3,7 +3,7 @@
 //   sphere [c | r] . [q | |q|]     centroid a . q
 //   code1 [c | rho] . [q | -q]     code2 [m | w] . [q | q / 2]
 // and the split queries of several heads may be added first (algorithms 2, identities). The codes then add the largest
-// sum of their keys (code_kernels_inl.h).
+// sum of their keys (code_query_inl.h).
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/digest_score_cpu.cc"
@@ -12,7 +12,7 @@
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
 // After highway.h
-#include "ops/code_kernels_inl.h"
+#include "ops/code_query_inl.h"
 #include "ops/q8_kernels_inl.h"
 #include "ops/row_kernels_inl.h"
 
@@ -64,7 +64,8 @@ inline constexpr int64_t kGatheredPages = 32;
 // Copies of digests, for kernels that read consecutive pages.
 class GatheredPages {
  public:
-  GatheredPages(const DigestScoreArgs& args, std::byte* memory) : layout_(LayoutOf(args)) {
+  GatheredPages(const DigestScoreArgs& args, std::byte* memory)
+      : layout_(LayoutOf(args)), page_tokens_(args.page_tokens) {
     to_[0] = memory;
     for (int i = 0; i < layout_.n_planes; ++i)
       to_[i + 1] = to_[i] + PartBytes(i == 0 ? layout_.vector_bytes : layout_.plane_bytes);
@@ -81,6 +82,7 @@ class GatheredPages {
       copy.planes[i] = GatherPart(item.planes[i], layout_.plane_bytes, item.pages.subspan(first, n), to_[i + 1]);
     }
     copy.scores = item.scores + first;
+    if (item.key_scores != nullptr) copy.key_scores = item.key_scores + first * page_tokens_;
   }
 
  private:
@@ -101,6 +103,7 @@ class GatheredPages {
   }
 
   const DigestLayout layout_;
+  const int64_t page_tokens_;
   std::byte* to_[3] = {};
 };
 

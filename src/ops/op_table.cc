@@ -26,6 +26,8 @@ const OpTable& CpuOps() {
         .window_scores = cpu::WindowScores,
         .digest_build = cpu::DigestBuild,
         .digest_score = cpu::DigestScore,
+        .value_codes_build = cpu::ValueCodesBuild,
+        .zone_attention = cpu::ZoneAttention,
     };
   }();
   return table;

@@ -15,7 +15,9 @@
 #include "ops/prefill_attention.h"
 #include "ops/rms_norm.h"
 #include "ops/rope.h"
+#include "ops/value_codes.h"
 #include "ops/window_scores.h"
+#include "ops/zone_attention.h"
 
 namespace arkvale {
 
@@ -39,6 +41,8 @@ struct OpTable {
   Status (*window_scores)(const OpContext&, const WindowScoresArgs&) = nullptr;
   Status (*digest_build)(const OpContext&, const DigestBuildArgs&) = nullptr;
   Status (*digest_score)(const OpContext&, const DigestScoreArgs&) = nullptr;
+  Status (*value_codes_build)(const OpContext&, const ValueCodeArgs&) = nullptr;
+  Status (*zone_attention)(const OpContext&, const ZoneAttentionArgs&) = nullptr;
 };
 
 // The CPU's table; initialises ggml's CPU kernels on first use. Never fails, lives for the process.

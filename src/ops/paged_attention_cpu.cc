@@ -9,7 +9,7 @@
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
 // After highway.h
-#include "hwy/contrib/math/math-inl.h"
+#include "ops/attention_partials_inl.h"
 #include "ops/row_kernels_inl.h"
 
 #ifndef ARKVALE_OPS_PAGED_ATTENTION_CPU_ONCE_
@@ -33,7 +33,7 @@ struct PagedTask {
   int64_t first_partial;  // of (row, head), counted in partials
 };
 
-// One task's state. A partial is [q_heads][2 + padded dv]: max, sum of exp(score - max), sum of exp(..) v.
+// One task's state. Partials as in attention_partials_inl.h.
 struct PagedJob {
   const PagedAttentionArgs* args;
   const PagedTask* tasks;
@@ -104,33 +104,6 @@ inline PagedScratch MakePagedScratch(const PagedAttentionArgs& args, Workspace& 
   return {base, base + q, base + q + scores, reinterpret_cast<KvRun*>(memory), stride};
 }
 
-// scores -> exp(score - max) in place; the tail up to a whole vector becomes 0. Returns through max and sum.
-inline void SoftmaxRow(float* scores, int64_t n, float* max, float* sum) {
-  const DF d;
-  const int64_t padded = (n + kN - 1) / kN * kN;
-  std::fill(scores + n, scores + padded, -std::numeric_limits<float>::infinity());
-  VF top = hn::LoadU(d, scores);
-  for (int64_t i = kN; i < padded; i += kN) top = hn::Max(top, hn::LoadU(d, scores + i));
-  top = hn::MaxOfLanes(d, top);
-  VF total = hn::Zero(d);
-  for (int64_t i = 0; i < padded; i += kN) {
-    const VF e = hn::Exp(d, hn::Sub(hn::LoadU(d, scores + i), top));
-    hn::StoreU(e, d, scores + i);
-    total = hn::Add(total, e);
-  }
-  *max = hn::GetLane(top);
-  *sum = hn::GetLane(hn::SumOfLanes(d, total));
-}
-
-// scores -> cap * tanh(scores / cap); may write up to the end of the last vector.
-inline void CapScores(float* scores, int64_t n, float cap) {
-  const DF d;
-  const VF up = hn::Set(d, cap), down = hn::Set(d, 1.0f / cap);
-  for (int64_t i = 0; i < n; i += kN) {
-    hn::StoreU(hn::Mul(up, hn::Tanh(d, hn::Mul(down, hn::LoadU(d, scores + i)))), d, scores + i);
-  }
-}
-
 template <typename T>
 void AttendPartition(const PagedAttentionArgs& args, const PagedTask& task, const PagedScratch& s, float* partial) {
   const PagedKv& kv = args.kv;
@@ -175,35 +148,13 @@ void AttendPartition(const PagedAttentionArgs& args, const PagedTask& task, cons
   }
 }
 
-// Joins the partials of one (row, kv head) in order into the row's out and lse.
+// Joins the partials of one (row, kv head) into the row's out and lse.
 inline void JoinPartitions(const PagedAttentionArgs& args, const PagedTask& task, float* partials) {
-  const int heads = args.q_heads_per_kv_head;
   const RowCut cut(args.kv.head_dim_v);
-  const int64_t head_stride = 2 + cut.padded(), part_stride = heads * head_stride;
-  const DF d;
-  for (int h = 0; h < heads; ++h) {
-    const int64_t q_head = task.head * heads + h;
-    float* first = partials + h * head_stride;
-    float top = first[0];
-    for (int64_t p = 1; p < task.n_parts; ++p) top = std::max(top, first[p * part_stride]);
-    float sum = 0;
-    float* acc = first + 2;
-    for (int64_t p = 0; p < task.n_parts; ++p) {
-      const float* part = first + p * part_stride;
-      if (part[1] == 0) continue;
-      const float weight = std::exp(part[0] - top);
-      sum += weight * part[1];
-      const VF w = hn::Set(d, weight);
-      for (int64_t i = 0; i < cut.padded(); i += kN) {
-        const VF x = hn::LoadU(d, part + 2 + i);
-        hn::StoreU(p == 0 ? hn::Mul(w, x) : hn::MulAdd(w, x, hn::LoadU(d, acc + i)), d, acc + i);
-      }
-    }
-    UnpackRow(cut, acc, sum == 0 ? 0.0f : 1.0f / sum, args.out[task.row] + q_head * cut.length);
-    if (args.lse != nullptr && args.lse[task.row] != nullptr) {
-      args.lse[task.row][q_head] = sum == 0 ? -std::numeric_limits<float>::infinity() : top + std::log(sum);
-    }
-  }
+  const int64_t first_head = int64_t{task.head} * args.q_heads_per_kv_head;
+  float* const lse = args.lse == nullptr ? nullptr : args.lse[task.row];
+  JoinPartials(cut, task.n_parts, args.q_heads_per_kv_head, partials, args.out[task.row] + first_head * cut.length,
+               lse == nullptr ? nullptr : lse + first_head);
 }
 
 void RunPagedTask(const PagedJob& job, int64_t index, int thread) {
