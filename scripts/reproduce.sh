@@ -6,7 +6,7 @@
 # One folder per model and task below DIR (build/results): records.jsonl, summary.json, summary.md, the command; and
 # pictures in DIR/MODEL/pictures. What is complete is skipped, what was interrupted goes on where eval can; a task that
 # fails is told at the end and the others still run. Exit codes: 0 all done, 1 a failure, 2 wrong flags, 130 Ctrl-C.
-#   --quick     the default: 9 minutes on two cores
+#   --quick     the default: less than a quarter of an hour on two cores
 #   --standard  the sizes of doc/results.md: many hours
 #   --models    smollm2, gemma (both)
 #   ARKVALE         the binary (build/bin/arkvale)        ARKVALE_MODELS   folder of the models (models/)

@@ -323,7 +323,8 @@ class Cli(unittest.TestCase):
         for flag, value, word in [
                 ("--kv-policy", "dense", "quest"), ("--kv-digest", "code3", "code2"), ("--kv-audit", "-1", "-1"),
                 ("--kv-opt", "combine=best", "softmax-pinned"), ("--kv-opt", "digest-type=q4", "q8"),
-                ("--kv-opt", "rank-every=0", "1 to 64"), ("--kv-opt", "scan=scan", "rank-every")]:
+                ("--kv-opt", "rank-every=0", "1 to 64"), ("--kv-opt", "zone=x", "or all"),
+                ("--kv-opt", "zone=8", "whole pages"), ("--kv-opt", "scan=scan", "rank-every")]:
             wrong = value.split("=")[-1]
             with self.subTest(flag=flag, value=value):
                 self.fails(generate("-p", "a", flag, value), 2, wrong, word)

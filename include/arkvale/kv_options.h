@@ -107,6 +107,8 @@ enum class KvType : uint8_t {
 
 // KvOptions::budget_tokens of --kv-budget auto: the largest budget that EngineOptions::hot_limit_bytes has room for.
 inline constexpr int64_t kAutoBudget = -1;
+// KvOptions::zone_tokens of zone=all.
+inline constexpr int64_t kZoneAll = INT64_MAX;
 
 struct KvOptions {
   KvPolicyKind policy = KvPolicyKind::kArkvale;
@@ -126,7 +128,11 @@ struct KvOptions {
   // that left the window since (kv/select.h). More than 1 makes steps of long contexts cheaper, and a page that only
   // this token needs may be found a step too late.
   int32_t rank_every = 1;
-  int32_t audit_every = 0;  // every N-th step also ranks the pages by their true scores (KvStats::audit); 0 = never
+  // z: a step reads so many tokens' worth of the best pages beyond the resident ones as their codes tell: K from code2,
+  // V in zone_value_bits per channel, which are kept hot (ops/zone_attention.h). What is beyond the zone is left out.
+  int64_t zone_tokens = 0;      // 0 = none, else at least a page
+  int32_t zone_value_bits = 2;  // 2 or 4
+  int32_t audit_every = 0;      // every N-th step also ranks the pages by their true scores (KvStats::audit); 0 = never
   // One entry per model layer, or empty: budgets and nominal top-k of single layers (a plan). 0 = the value above.
   std::vector<int64_t> layer_budget_tokens;
   std::vector<int32_t> layer_topk_pages;
@@ -145,6 +151,8 @@ struct KvOptions {
   CombineKind ResolvedCombine() const;
   // `digest`, but for quest, whose pages are always judged by cuboid-max.
   DigestKind ResolvedDigest() const;
+  // Whether pages get codes of V.
+  bool ReadsZone() const;
   // Checks values against each other. `n_layers` and `kv_heads` are the model's. kAutoBudget must be resolved before
   // (engine/runtime.h).
   Status Validate(int32_t n_layers, int32_t kv_heads) const;
@@ -166,8 +174,8 @@ bool JudgesByWindow(KvPolicyKind kind);
 // True when a budget of this policy is a number of whole pages.
 bool BudgetsPages(KvPolicyKind kind);
 
-// One `name=value` of --kv-opt: combine, attend, window-exit, digest-type, rank-every, streaming-sinks, h2o-heavy,
-// h2o-init, snap-window, snap-kernel, snap-pooling, pyramid-beta. InvalidArgument names the known ones.
+// One `name=value` of --kv-opt: combine, attend, window-exit, digest-type, rank-every, zone, zone-v, streaming-sinks,
+// h2o-heavy, h2o-init, snap-window, snap-kernel, snap-pooling, pyramid-beta. InvalidArgument names the known ones.
 Status SetKvOption(KvOptions& options, std::string_view name, std::string_view value);
 
 }  // namespace arkvale

@@ -214,6 +214,29 @@ Status CheckTokenRanges(const KvOptions& o) {
   return OkStatus();
 }
 
+Status CheckZone(const KvOptions& o) {
+  if (o.zone_tokens < 0)
+    return InvalidArgument("zone " + std::to_string(o.zone_tokens) + " tokens < 0: use 0 for none");
+  if (o.zone_value_bits != 2 && o.zone_value_bits != 4) {
+    return InvalidArgument("zone-v " + std::to_string(o.zone_value_bits) + " bits: use 2 or 4");
+  }
+  if (!o.ReadsZone()) return OkStatus();
+  if (o.zone_tokens < o.page_tokens) {
+    return InvalidArgument("zone " + std::to_string(o.zone_tokens) + " tokens < 1 page of " +
+                           std::to_string(o.page_tokens) + ": use 0 for none, or whole pages");
+  }
+  if (o.digest != DigestKind::kCode2) {
+    return InvalidArgument("zone with digest " + std::string(DigestName(o.digest)) +
+                           ": only code2 can stand for the keys; use it, or zone=0");
+  }
+  if (o.attend != AttendKind::kResident) {
+    return InvalidArgument(
+        "zone with attend=" + std::string(NameOf(kAttends, o.attend)) +
+        ": what is read besides the resident pages would count twice; use attend=resident, or zone=0");
+  }
+  return OkStatus();
+}
+
 Status CheckListLength(std::string_view what, size_t size, int32_t n_layers) {
   if (size == 0 || size == static_cast<size_t>(n_layers)) return OkStatus();
   return InvalidArgument(std::string(what) + " list has " + std::to_string(size) + " entries, the model " +
@@ -225,6 +248,7 @@ Status CheckListLength(std::string_view what, size_t size, int32_t n_layers) {
 Status KvOptions::Validate(int32_t n_layers, int32_t kv_heads) const {
   ARKVALE_RETURN_IF_ERROR(CheckRanges(*this, n_layers, kv_heads));
   ARKVALE_RETURN_IF_ERROR(CheckTokenRanges(*this));
+  ARKVALE_RETURN_IF_ERROR(CheckZone(*this));
   ARKVALE_RETURN_IF_ERROR(CheckListLength("layer budget", layer_budget_tokens.size(), n_layers));
   ARKVALE_RETURN_IF_ERROR(CheckListLength("layer top-k", layer_topk_pages.size(), n_layers));
   if (policy == KvPolicyKind::kFull) return OkStatus();
@@ -252,6 +276,8 @@ CombineKind KvOptions::ResolvedCombine() const {
 DigestKind KvOptions::ResolvedDigest() const {
   return policy == KvPolicyKind::kQuest ? DigestKind::kCuboidMax : digest;
 }
+
+bool KvOptions::ReadsZone() const { return policy == KvPolicyKind::kArkvale && zone_tokens > 0; }
 
 bool KeepsAllTokens(KvPolicyKind kind) {
   switch (kind) {
@@ -298,12 +324,32 @@ Result<DigestKind> ParseDigest(std::string_view name) {
   return kind;
 }
 
+namespace {
+
+Status ParseZone(std::string_view name, std::string_view value, int64_t& tokens) {
+  if (value == "all") {
+    tokens = kZoneAll;
+    return OkStatus();
+  }
+  int32_t count = 0;
+  if (!ParseCount(name, value, 0, kMaxCount, count).ok()) {
+    return InvalidArgument(std::string(name) + " '" + std::string(value) + "': use a number of tokens from 0 to " +
+                           std::to_string(kMaxCount) + ", or all");
+  }
+  tokens = count;
+  return OkStatus();
+}
+
+}  // namespace
+
 Status SetKvOption(KvOptions& options, std::string_view name, std::string_view value) {
   if (name == "combine") return Lookup(kCombines, name, value, options.combine);
   if (name == "attend") return Lookup(kAttends, name, value, options.attend);
   if (name == "window-exit") return Lookup(kWindowExits, name, value, options.window_exit);
   if (name == "digest-type") return Lookup(kDigestTypes, name, value, options.digest_type);
   if (name == "rank-every") return ParseCount(name, value, 1, kMaxRankEvery, options.rank_every);
+  if (name == "zone") return ParseZone(name, value, options.zone_tokens);
+  if (name == "zone-v") return ParseCount(name, value, 2, 4, options.zone_value_bits);
   if (name == "streaming-sinks") return ParseCount(name, value, 0, kMaxCount, options.streaming_sinks);
   if (name == "h2o-heavy") return ParseShare(name, value, options.h2o_heavy);
   if (name == "h2o-init") return Lookup(kH2oInits, name, value, options.h2o_init);
@@ -311,9 +357,10 @@ Status SetKvOption(KvOptions& options, std::string_view name, std::string_view v
   if (name == "snap-kernel") return ParseCount(name, value, 1, kMaxCount, options.snap_kernel);
   if (name == "snap-pooling") return Lookup(kSnapPoolings, name, value, options.snap_pooling);
   if (name == "pyramid-beta") return ParseCount(name, value, 1, kMaxCount, options.pyramid_beta);
-  return InvalidArgument("option '" + std::string(name) +
-                         "' is unknown: use one of combine, attend, window-exit, digest-type, rank-every, "
-                         "streaming-sinks, h2o-heavy, h2o-init, snap-window, snap-kernel, snap-pooling, pyramid-beta");
+  return InvalidArgument(
+      "option '" + std::string(name) +
+      "' is unknown: use one of combine, attend, window-exit, digest-type, rank-every, zone, "
+      "zone-v, streaming-sinks, h2o-heavy, h2o-init, snap-window, snap-kernel, snap-pooling, pyramid-beta");
 }
 
 }  // namespace arkvale

@@ -165,6 +165,26 @@ TEST(KvOptions, NamesGoBothWays) {
   EXPECT_EQ(ParseKvPolicy("").status().kind(), StatusKind::kInvalidArgument);
 }
 
+TEST(KvOptions, AZoneNeedsCodesAndExactPages) {
+  const auto message = [](auto change) {
+    KvOptions o;
+    o.zone_tokens = 1024;
+    change(o);
+    return o.Validate(4, 2).message();
+  };
+  EXPECT_EQ(message([](KvOptions&) {}), "");
+  EXPECT_EQ(message([](KvOptions& o) { o.zone_tokens = kZoneAll; }), "");
+  EXPECT_EQ(message([](KvOptions& o) { o.zone_tokens = -1; }), "zone -1 tokens < 0: use 0 for none");
+  EXPECT_EQ(message([](KvOptions& o) { o.zone_tokens = 31; }),
+            "zone 31 tokens < 1 page of 32: use 0 for none, or whole pages");
+  EXPECT_EQ(message([](KvOptions& o) { o.zone_value_bits = 3; }), "zone-v 3 bits: use 2 or 4");
+  EXPECT_EQ(message([](KvOptions& o) { o.digest = DigestKind::kCode1; }),
+            "zone with digest code1: only code2 can stand for the keys; use it, or zone=0");
+  EXPECT_TRUE(message([](KvOptions& o) { o.attend = AttendKind::kAll; }).starts_with("zone with attend=all: "));
+  // Policies without a zone do not look at it.
+  EXPECT_EQ(message([](KvOptions& o) { o.policy = KvPolicyKind::kQuest, o.digest = DigestKind::kCode1; }), "");
+}
+
 TEST(KvOptions, NamedOptions) {
   KvOptions o;
   EXPECT_TRUE(SetKvOption(o, "combine", "max").ok());
@@ -183,6 +203,17 @@ TEST(KvOptions, NamedOptions) {
     EXPECT_EQ(SetKvOption(o, "rank-every", bad).kind(), StatusKind::kInvalidArgument) << bad;
   }
   EXPECT_EQ(o.rank_every, 4);
+  EXPECT_TRUE(SetKvOption(o, "zone", "1024").ok());
+  EXPECT_EQ(o.zone_tokens, 1024);
+  EXPECT_TRUE(SetKvOption(o, "zone", "all").ok());
+  EXPECT_EQ(o.zone_tokens, kZoneAll);
+  EXPECT_TRUE(SetKvOption(o, "zone-v", "4").ok());
+  for (const char* bad : {"", "-1", "most", "1e3", "99999999999"}) {
+    EXPECT_NE(SetKvOption(o, "zone", bad).message().find("or all"), std::string::npos) << bad;
+  }
+  for (const char* bad : {"", "1", "8", "all"}) EXPECT_FALSE(SetKvOption(o, "zone-v", bad).ok()) << bad;
+  EXPECT_EQ(o.zone_tokens, kZoneAll);
+  EXPECT_EQ(o.zone_value_bits, 4);
   EXPECT_TRUE(SetKvOption(o, "combine", "softmax-pinned").ok());
   EXPECT_EQ(o.combine, CombineKind::kSoftmaxPinned);
   EXPECT_NE(SetKvOption(o, "attend", "some").message().find("resident, selected, all"), std::string::npos);

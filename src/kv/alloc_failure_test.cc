@@ -41,6 +41,7 @@ KvOptions SmallOptions(bool moves) {
   // Every place is chosen anew, so that residency before a step does not matter; where bytes move the result is dense.
   o.topk.kind = TopkRule::Kind::kAuto;
   o.attend = moves ? AttendKind::kAll : AttendKind::kResident;
+  o.zone_tokens = moves ? 0 : 32;
   return o;
 }
 

@@ -10,6 +10,7 @@
 #include "ops/merge_state.h"
 #include "ops/paged_attention.h"
 #include "ops/prefill_attention.h"
+#include "ops/zone_attention.h"
 
 namespace arkvale {
 namespace {
@@ -113,6 +114,40 @@ Status KvCache::Impl::MergeEvicted(int32_t layer, LayerState& state, const Atten
                                      });
 }
 
+// What the steps do not read but estimate (algorithms 4.4b), one call for all that code their pages alike.
+Status KvCache::Impl::MergeZones(int32_t layer) {
+  const KvLayerShape& shape = config.shape.layers[layer];
+  const int64_t heads = shape.n_q_heads, dv = shape.head_dim_v;
+  part_out.resize(paged_steps.size() * heads * dv);
+  part_lse.resize(paged_steps.size() * heads);
+  const auto part = [&](size_t i) {
+    return AttentionRows{paged_steps[i].rows.q, part_out.data() + i * heads * dv, part_lse.data() + i * heads};
+  };
+  const auto same = [](const ZoneAttentionArgs& a, const ZoneAttentionArgs& b) {
+    return a.digest_type == b.digest_type && a.value_bits == b.value_bits && a.page_tokens == b.page_tokens;
+  };
+  has_zone.assign(paged_steps.size(), 0);
+  for (size_t i = 0; i < paged_steps.size(); ++i) {
+    ZoneAttentionArgs args = paged_steps[i].state->pages->ZoneArgs();
+    const auto joins = [&](size_t j) { return same(paged_steps[j].state->pages->ZoneArgs(), args); };
+    bool done = false;
+    for (size_t j = 0; j < i; ++j) done |= joins(j);
+    if (done) continue;
+    zone_items.clear();
+    for (size_t j = i; j < paged_steps.size(); ++j) {
+      if (joins(j)) has_zone[j] = paged_steps[j].state->pages->AddZoneItems(part(j), zone_items) ? 1 : 0;
+    }
+    if (zone_items.empty()) continue;
+    args.items = zone_items;
+    ARKVALE_RETURN_IF_ERROR(ZoneAttention(ctx, args));
+  }
+  for (size_t i = 0; i < paged_steps.size(); ++i) {
+    const AttentionRows& to = paged_steps[i].rows;
+    if (has_zone[i] != 0) MergeState(heads, dv, to.out, to.lse, part(i).out, part(i).lse);
+  }
+  return OkStatus();
+}
+
 // Sequences of the batch share every loop: one attention call for those that read all their blocks, one choice of pages
 // for those beyond their budgets, and one attention call per shape of page for what those read.
 Status KvCache::Impl::AttendSteps(int32_t layer, const MatrixView& q, const MatrixView& out) {
@@ -170,6 +205,7 @@ Status KvCache::Impl::AttendPagedSteps(int32_t layer) {
     timings.attention_ns += NowNs() - listed;
   }
   const int64_t start = NowNs();
+  ARKVALE_RETURN_IF_ERROR(MergeZones(layer));
   for (const PagedStep& step : paged_steps) {
     if (step.state->pages->attend() == AttendKind::kAll) {
       ARKVALE_RETURN_IF_ERROR(MergeEvicted(layer, *step.state, step.rows));

@@ -123,6 +123,7 @@ struct KvCache::Impl {
   Status AttendSteps(int32_t layer, const MatrixView& q, const MatrixView& out);
   Status AttendPagedSteps(int32_t layer);
   Status MergeEvicted(int32_t layer, LayerState& state, const AttentionRows& rows);
+  Status MergeZones(int32_t layer);
   Status Observe(int32_t layer, const MatrixView& q);
   void AddAllRows(int32_t layer, const LayerState& state, int64_t n_tokens, const AttentionRows& rows,
                   PagedView& view) const;
@@ -149,6 +150,8 @@ struct KvCache::Impl {
   PagedView token_view;
   std::vector<PageChoice> choices;
   std::vector<PagedStep> paged_steps;
+  std::vector<ZoneAttentionItem> zone_items;
+  std::vector<uint8_t> has_zone;  // by paged_steps
   std::vector<float> lse, part_out, part_lse;
 };
 

@@ -1,5 +1,6 @@
 // What a step under a policy must give, in doubles over the synthetic K and V of cache_test_util.h: every choice made
-// from scratch by the formulas of the algorithms, for the cuboid-max digest and policies that choose every page anew.
+// from scratch by the formulas of the algorithms, for the cuboid-max and code2 digests and policies that choose every
+// page anew.
 #pragma once
 
 #include <algorithm>
@@ -10,6 +11,8 @@
 #include <vector>
 
 #include "kv/cache_test_util.h"
+#include "ops/reference_digest.h"
+#include "ops/reference_zone.h"
 
 namespace arkvale {
 
@@ -27,7 +30,7 @@ struct ReferenceShortlist {
 };
 
 // One layer and position; `pinned_first` pages at the start and `pinned_last` at the end are always read, and the best
-// `k` others.
+// `k` others; of those left the best `zone` are estimated from their codes (algorithms 4.4b, code2 alone).
 class ReferenceStep {
  public:
   ReferenceStep(const KvLayerShape& shape, const KvOptions& options, int layer, int seed, int64_t position)
@@ -40,7 +43,8 @@ class ReferenceStep {
     n_pages_ = static_cast<int32_t>((n_tokens_ + o_.page_tokens - 1) / o_.page_tokens);
   }
 
-  StepReference Run(int32_t pinned_first, int32_t pinned_last, int32_t k, ReferenceShortlist* shortlist = nullptr) {
+  StepReference Run(int32_t pinned_first, int32_t pinned_last, int32_t k, ReferenceShortlist* shortlist = nullptr,
+                    int32_t zone = 0) {
     StepReference r;
     r.out.assign(s_.n_q_heads * s_.head_dim_v, 0.0);
     const int n_groups = s_.n_kv_heads / o_.group_heads, heads = o_.group_heads * s_.q_per_kv();
@@ -54,6 +58,8 @@ class ReferenceStep {
       const Candidates candidates = shortlist == nullptr || shortlist->ranks_all ? all : Listed(*shortlist, g);
       for (int h = g * heads; h < (g + 1) * heads; ++h) AddHead(h, candidates, score, truth);
       const auto chosen = Best(candidates, score, k), best = Best(all, truth, k);
+      const auto known = Best(candidates, score, k + zone);
+      const std::set<int32_t> estimated(known.begin() + std::ssize(chosen), known.end());
       if (shortlist != nullptr && shortlist->ranks_all) {
         const auto kept = Best(all, score, shortlist->size);
         shortlist->pages[g] = {kept.begin(), kept.end()};
@@ -63,7 +69,9 @@ class ReferenceStep {
       for (int32_t p = 0; p < n_pages_; ++p) {
         if (p < first_ || p >= end_) read.insert(p);
       }
-      for (int h = g * heads; h < (g + 1) * heads; ++h) r.mass_recall += Attend(h, read, r.out) / heads / n_groups;
+      for (int h = g * heads; h < (g + 1) * heads; ++h) {
+        r.mass_recall += Attend(h, read, estimated, r.out) / heads / n_groups;
+      }
     }
     if (shortlist != nullptr && shortlist->ranks_all) shortlist->end = end_;
     return r;
@@ -104,11 +112,33 @@ class ReferenceStep {
     return sum;
   }
 
+  // Rows [page_tokens, d] of one kv head.
+  std::vector<double> PageRows(const std::vector<std::vector<double>>& rows, int kv, int32_t page, int d) const {
+    std::vector<double> out;
+    for (int64_t t = int64_t{page} * o_.page_tokens; t < PageEnd(page); ++t) {
+      out.insert(out.end(), rows[t].begin() + kv * d, rows[t].begin() + (kv + 1) * d);
+    }
+    return out;
+  }
+  // q.k of every key of a full page as code2 rebuilds it.
+  std::vector<double> CodedKeys(int h, int32_t page) const {
+    const auto keys = PageRows(keys_, h / s_.q_per_kv(), page, s_.head_dim_k);
+    auto box = reference::BuildDigest(DigestKind::kCode2, keys, o_.page_tokens, s_.head_dim_k);
+    for (double& x : box) x = F16ToF32(F32ToF16(static_cast<float>(x)));
+    const std::vector<double> q(q_.begin() + h * s_.head_dim_k, q_.begin() + (h + 1) * s_.head_dim_k);
+    return reference::EstimateKeys(box, reference::BuildCodes(DigestKind::kCode2, box, keys, s_.head_dim_k), q);
+  }
+  double Estimate(int h, int32_t page) const {
+    if (o_.digest != DigestKind::kCode2) return CuboidMax(h, page);
+    const auto keys = CodedKeys(h, page);
+    return *std::max_element(keys.begin(), keys.end());
+  }
+
   // A head's votes for the candidates, and its true scores.
   void AddHead(int h, const Candidates& candidates, std::vector<double>& score, std::vector<double>& truth) const {
     double denominator = 0;
     if (o_.ResolvedCombine() == CombineKind::kSoftmaxPinned) {
-      for (const int32_t p : candidates) denominator += std::exp(s_.scale * CuboidMax(h, p));
+      for (const int32_t p : candidates) denominator += std::exp(s_.scale * Estimate(h, p));
       for (int32_t p = 0; p < n_pages_; ++p) {
         if (p >= first_ && p < end_) continue;
         for (int64_t t = int64_t{p} * o_.page_tokens; t < PageEnd(p); ++t)
@@ -116,7 +146,7 @@ class ReferenceStep {
       }
     }
     for (const int32_t p : candidates) {
-      const double estimate = CuboidMax(h, p);
+      const double estimate = Estimate(h, p);
       score[p] += denominator > 0 ? std::exp(s_.scale * estimate) / denominator : estimate;
     }
     for (int32_t p = first_; p < end_; ++p) {
@@ -132,21 +162,31 @@ class ReferenceStep {
     return pages;
   }
 
-  // Adds the head's output over the tokens of `read`; returns their share of the whole attention.
-  double Attend(int h, const std::set<int32_t>& read, std::vector<double>& out) const {
-    const int kv = h / s_.q_per_kv();
-    double all = 0, inside = 0;
-    std::vector<double> weight(n_tokens_);
+  // Adds the head's output over the tokens of `read` and `estimated`; returns the share of the whole attention that the
+  // ones of `read` have.
+  double Attend(int h, const std::set<int32_t>& read, const std::set<int32_t>& estimated,
+                std::vector<double>& out) const {
+    const int kv = h / s_.q_per_kv(), dv = s_.head_dim_v;
+    double all = 0, inside = 0, total = 0;
+    std::vector<double> sum(dv, 0.0);
+    const auto add = [&](double weight, const double* v) {
+      total += weight;
+      for (int d = 0; d < dv; ++d) sum[d] += weight * v[d];
+    };
     for (int64_t t = 0; t < n_tokens_; ++t) {
-      all += weight[t] = std::exp(s_.scale * Dot(h, t));
-      if (read.count(static_cast<int32_t>(t / o_.page_tokens)) == 0) weight[t] = 0;
-      inside += weight[t];
+      const double weight = std::exp(s_.scale * Dot(h, t));
+      all += weight;
+      if (read.count(static_cast<int32_t>(t / o_.page_tokens)) == 0) continue;
+      inside += weight;
+      add(weight, values_[t].data() + kv * dv);
     }
-    for (int64_t t = 0; t < n_tokens_; ++t) {
-      for (int d = 0; d < s_.head_dim_v; ++d) {
-        out[h * s_.head_dim_v + d] += weight[t] / inside * values_[t][kv * s_.head_dim_v + d];
-      }
+    for (const int32_t page : estimated) {
+      const auto keys = CodedKeys(h, page);
+      const auto values =
+          reference::CodedValues(reference::CodeValues(o_.zone_value_bits, PageRows(values_, kv, page, dv), dv), dv);
+      for (size_t t = 0; t < keys.size(); ++t) add(std::exp(s_.scale * keys[t]), values.data() + t * dv);
     }
+    for (int d = 0; d < dv; ++d) out[h * dv + d] += sum[d] / total;
     return inside / all;
   }
 

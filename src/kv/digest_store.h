@@ -1,23 +1,29 @@
-// DigestStore: the digests of one (sequence, managed layer). Vectors and bit planes lie apart, each contiguous over the
-// pages of a kv head, so that a pass over one part reads nothing else. Always hot, kept while the sequence lives.
+// DigestStore: the digests of one (sequence, managed layer), and the value codes of its pages where a zone is read.
+// Vectors, bit planes and value codes lie apart, each contiguous over the pages of a kv head, so that a pass over one
+// part reads nothing else. Always hot, kept while the sequence lives.
 // Threads: one at a time.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "ops/digest.h"
+#include "ops/value_codes.h"
+#include "ops/zone_attention.h"
 
 namespace arkvale {
 
 class DigestStore {
  public:
-  DigestStore(const DigestLayout& layout, int32_t n_kv_heads);
+  DigestStore(const DigestLayout& layout, const ValueCodeLayout& values, int32_t n_kv_heads);
 
   int64_t n_pages() const { return n_pages_; }
   // What the digests of n_pages() take, without room kept for more.
-  int64_t bytes() const { return n_pages_ * layout_.bytes() * static_cast<int64_t>(heads_.size()); }
+  int64_t bytes() const {
+    return n_pages_ * (layout_.bytes() + values_.page_bytes) * static_cast<int64_t>(heads_.size());
+  }
 
   // Room for n pages, so that Resize up to n does not allocate.
   void Reserve(int64_t n);
@@ -26,16 +32,23 @@ class DigestStore {
 
   // Where the digest of a page goes; `keys` as in DigestBuildItem.
   DigestBuildItem BuildItem(int32_t kv_head, int64_t page, const void* keys);
+  bool has_values() const { return values_.page_bytes > 0; }
+  // Where the value codes of a page go; `values` as in ValueCodeItem.
+  ValueCodeItem ValueItem(int32_t kv_head, int64_t page, const void* values);
   // The digests of pages [0, n_pages); q and scores are the caller's to set.
   DigestScoreItem ScoreItem(int32_t kv_head, int64_t n_pages) const;
+  // The zone `pages`, which outlive the item; q, out and lse are the caller's to set.
+  ZoneAttentionItem ZoneItem(int32_t kv_head, std::span<const int32_t> pages) const;
 
  private:
   struct Head {
     std::vector<std::byte> vectors;
     std::vector<std::byte> planes[2];
+    std::vector<std::byte> values;
   };
 
   const DigestLayout layout_;
+  const ValueCodeLayout values_;  // page_bytes 0: none
   int64_t n_pages_ = 0;
   std::vector<Head> heads_;
 };

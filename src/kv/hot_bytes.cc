@@ -5,6 +5,7 @@
 
 #include "kv/token_rules.h"
 #include "ops/digest.h"
+#include "ops/value_codes.h"
 
 namespace arkvale {
 namespace {
@@ -46,6 +47,11 @@ Result<HotPlan> HotPlan::Make(const KvShape& shape, const KvOptions& options, bo
     layer.budget_pages = budget.pages;
     layer.page_tokens = options.page_tokens;
     layer.digest_bytes = s.n_kv_heads * digest.bytes();
+    if (options.ReadsZone()) {
+      ARKVALE_ASSIGN_OR_RETURN(const ValueCodeLayout values,
+                               MakeValueCodeLayout(options.zone_value_bits, options.page_tokens, s.head_dim_v));
+      layer.digest_bytes += s.n_kv_heads * values.page_bytes;
+    }
     layer.evicts = budget.evicts;
     if (!in_place) layer.slot_bytes = SlotsPerGroup(budget) * options.page_tokens * layer.token_bytes;
   }

@@ -1,10 +1,10 @@
 // Hot bytes of a sequence before it has them (algorithms 2, "Bytes"): pure functions of shapes, options and depth.
 //
-// Hot is what a step can read without a recall, and the digests: of dense layers every token, of sliding ones their
-// window, of managed ones min(n, B) pages (every page where the policy evicts nothing; all slots where bytes move).
-// Where single tokens are dropped: min(n, c + 1) tokens, for a step reads its own token before it drops one; all n
-// where the policy drops in prefills only, since what will be a prompt is not known. In the middle of an exact prefill
-// that reads RAM in place the pages that will be evicted at its end do not count.
+// Hot is what a step can read without a recall, and the digests with the value codes of a zone: of dense layers every
+// token, of sliding ones their window, of managed ones min(n, B) pages (every page where the policy evicts nothing; all
+// slots where bytes move). Where single tokens are dropped: min(n, c + 1) tokens, for a step reads its own token before
+// it drops one; all n where the policy drops in prefills only, since what will be a prompt is not known. In the middle
+// of an exact prefill that reads RAM in place the pages that will be evicted at its end do not count.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +36,7 @@ class HotPlan {
     int64_t most_tokens = 0;   // that a layer ever holds; 0 = all
     int64_t budget_pages = 0;  // 0: not managed
     int64_t page_tokens = 1;
-    int64_t digest_bytes = 0;  // of one page, all heads
+    int64_t digest_bytes = 0;  // of one page, all heads, value codes with them
     int64_t slot_bytes = 0;    // of all slots, where bytes move
     bool evicts = true;
   };

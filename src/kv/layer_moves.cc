@@ -164,6 +164,30 @@ PagedKv LayerPages::Layout() const {
   return kv;
 }
 
+bool LayerPages::AddZoneItems(const AttentionRows& part, std::vector<ZoneAttentionItem>& items) const {
+  const bool any = std::any_of(zones_.begin(), zones_.end(), [](const auto& pages) { return !pages.empty(); });
+  for (int32_t head = 0; any && head < shape_.n_kv_heads; ++head) {
+    const int64_t first = int64_t{head} * shape_.q_per_kv();
+    ZoneAttentionItem& item = items.emplace_back(digests_.ZoneItem(head, zones_[head / group_heads_]));
+    item.q = part.q + first * shape_.head_dim_k;
+    item.out = part.out + first * shape_.head_dim_v;
+    item.lse = part.lse + first;
+  }
+  return any;
+}
+
+ZoneAttentionArgs LayerPages::ZoneArgs() const {
+  return {.digest_type = digest_type_,
+          .value_bits = value_bits_,
+          .page_tokens = page_tokens_,
+          .head_dim_k = shape_.head_dim_k,
+          .head_dim_v = shape_.head_dim_v,
+          .n_q_heads = shape_.q_per_kv(),
+          .scale = shape_.scale,
+          .softcap = shape_.softcap,
+          .items = {}};
+}
+
 int32_t LayerPages::ViewId(const BlockList& blocks, int32_t group, int32_t page) const {
   return in_place() ? blocks.PageId(page, page_tokens_) : table_.slot(group, page).value();
 }

@@ -17,7 +17,7 @@ PageExtent MakeExtent(const BlockPool& pool, const KvOptions& o) {
 }  // namespace
 
 LayerPages::LayerPages(const LayerEnv& env, const KvLayerShape& shape, const KvOptions& o, const PageBudget& budget,
-                       const DigestLayout& layout)
+                       const DigestLayout& layout, const ValueCodeLayout& values)
     : env_(env),
       shape_(shape),
       budget_(budget),
@@ -30,16 +30,24 @@ LayerPages::LayerPages(const LayerEnv& env, const KvLayerShape& shape, const KvO
       window_exit_(o.window_exit),
       rank_every_(o.rank_every),
       audit_every_(o.audit_every),
+      zone_pages_(o.zone_tokens / o.page_tokens),
+      value_bits_(o.zone_value_bits),
       extent_(MakeExtent(*env.pool, o)),
       table_(shape.n_kv_heads / o.group_heads, extent_.bytes()),
-      digests_(layout, shape.n_kv_heads),
-      selected_(shape.n_kv_heads / o.group_heads) {}
+      digests_(layout, values, shape.n_kv_heads),
+      selected_(shape.n_kv_heads / o.group_heads),
+      zones_(shape.n_kv_heads / o.group_heads) {}
 
 Result<std::unique_ptr<LayerPages>> LayerPages::Make(const LayerEnv& env, const KvLayerShape& shape,
                                                      const KvOptions& options, const PageBudget& budget) {
   ARKVALE_ASSIGN_OR_RETURN(const DigestLayout layout, MakeDigestLayout(options.ResolvedDigest(), options.digest_type,
                                                                        options.page_tokens, shape.head_dim_k));
-  std::unique_ptr<LayerPages> layer(new LayerPages(env, shape, options, budget, layout));
+  ValueCodeLayout values;
+  if (options.ReadsZone()) {
+    ARKVALE_ASSIGN_OR_RETURN(values,
+                             MakeValueCodeLayout(options.zone_value_bits, options.page_tokens, shape.head_dim_v));
+  }
+  std::unique_ptr<LayerPages> layer(new LayerPages(env, shape, options, budget, layout, values));
   if (!layer->in_place()) {
     const int32_t n_slots = layer->n_groups() * SlotsPerGroup(budget);
     const PageExtent& e = layer->extent_;
@@ -144,25 +152,41 @@ Status LayerPages::FillPage(const BlockList& blocks, int32_t page) {
   return OkStatus();
 }
 
+// Where a full page can be read.
+PageAddress LayerPages::FullPage(const BlockList& blocks, int32_t group, int32_t page) const {
+  const bool hot_slot = !in_place() && page < table_.n_pages(group) && IsHot(table_.state(group, page));
+  return hot_slot ? SlotAddress(table_.slot(group, page)) : BlockAddress(blocks, group, page);
+}
+
+// Of pages [first_page, end_page), value codes too where there is a zone.
 Status LayerPages::BuildDigests(const BlockList& blocks, int32_t first_page, int32_t end_page) {
   if (first_page >= end_page) return OkStatus();
   digests_.Resize(end_page);
   auto& items = env_.scratch->build_items;
+  auto& value_items = env_.scratch->value_items;
   items.clear();
+  value_items.clear();
   for (int32_t page = first_page; page < end_page; ++page) {
     for (int32_t head = 0; head < shape_.n_kv_heads; ++head) {
-      const int32_t g = head / group_heads_, j = head % group_heads_;
-      const bool hot_slot = !in_place() && page < table_.n_pages(g) && IsHot(table_.state(g, page));
-      const PageAddress from = hot_slot ? SlotAddress(table_.slot(g, page)) : BlockAddress(blocks, g, page);
+      const int32_t j = head % group_heads_;
+      const PageAddress from = FullPage(blocks, head / group_heads_, page);
       items.push_back(digests_.BuildItem(head, page, from.k + j * from.k_head_stride));
+      if (!digests_.has_values()) continue;
+      value_items.push_back(digests_.ValueItem(head, page, from.v + j * from.v_head_stride));
     }
   }
-  return DigestBuild(*env_.ctx, {.kind = digest_,
-                                 .key_dtype = env_.pool->dtype(),
-                                 .type = digest_type_,
-                                 .page_tokens = page_tokens_,
-                                 .head_dim = shape_.head_dim_k,
-                                 .items = items});
+  ARKVALE_RETURN_IF_ERROR(DigestBuild(*env_.ctx, {.kind = digest_,
+                                                  .key_dtype = env_.pool->dtype(),
+                                                  .type = digest_type_,
+                                                  .page_tokens = page_tokens_,
+                                                  .head_dim = shape_.head_dim_k,
+                                                  .items = items}));
+  if (value_items.empty()) return OkStatus();
+  return ValueCodesBuild(*env_.ctx, {.value_dtype = env_.pool->dtype(),
+                                     .bits = value_bits_,
+                                     .page_tokens = page_tokens_,
+                                     .head_dim = shape_.head_dim_v,
+                                     .items = value_items});
 }
 
 Status LayerPages::Truncate(const BlockList& blocks, int64_t n_tokens) {
@@ -189,7 +213,9 @@ Status LayerPages::Truncate(const BlockList& blocks, int64_t n_tokens) {
   }
   n_tokens_ = n_tokens;
   digests_.Resize(std::min<int64_t>(digests_.n_pages(), n_tokens / page_tokens_));
-  for (auto& pages : selected_) pages.clear();
+  for (auto* lists : {&selected_, &zones_}) {
+    for (auto& pages : *lists) pages.clear();
+  }
   if (shortlist_.n_tokens > n_tokens) {
     std::swap(shortlist_, earlier_);
     earlier_.pages.clear();

@@ -47,6 +47,7 @@ struct KvScratch {
   std::vector<DigestScoreItem> score_items;
   std::vector<std::pair<int32_t, int32_t>> score_owners;  // of the items: choice, kv head
   std::vector<DigestBuildItem> build_items;
+  std::vector<ValueCodeItem> value_items;
 
   // Exact scores of `pages` (ascending): [n_q_heads, pages].
   std::vector<int32_t> pages;
@@ -117,6 +118,11 @@ class LayerPages {
   // Rows of what a step attends to: every hot page, or the pinned and selected ones only.
   void AddStepRows(const BlockList& blocks, const AttentionRows& rows, PagedView& view) const;
   PagedKv Layout() const;
+  // The zone of the last step, an item per kv head; `part` gets its partial result. False, with nothing added, where
+  // the step has no zone.
+  bool AddZoneItems(const AttentionRows& part, std::vector<ZoneAttentionItem>& items) const;
+  // What the items of this layer's sequences have in common where two calls give equal args.
+  ZoneAttentionArgs ZoneArgs() const;
   // Calls `attend` with views of all evicted pages whose first position is < end_position, one row per group; where
   // bytes move they pass through staging slots, a page per group and call.
   Status ForEachEvicted(const BlockList& blocks, int64_t end_position, const AttentionRows& rows,
@@ -144,7 +150,7 @@ class LayerPages {
   using BeginRow = std::function<void(int32_t group, PagedView&)>;
 
   LayerPages(const LayerEnv& env, const KvLayerShape& shape, const KvOptions& options, const PageBudget& budget,
-             const DigestLayout& layout);
+             const DigestLayout& layout, const ValueCodeLayout& values);
 
   bool in_place() const { return env_.mover == nullptr; }
   int32_t n_groups() const { return table_.n_groups(); }
@@ -154,6 +160,7 @@ class LayerPages {
   Status OpenPage(const BlockList& blocks, int32_t group);
   Status FillPage(const BlockList& blocks, int32_t page);
   Status BuildDigests(const BlockList& blocks, int32_t first_page, int32_t end_page);
+  PageAddress FullPage(const BlockList& blocks, int32_t group, int32_t page) const;
   Status AdoptByPageOrder(const BlockList& blocks);
 
   // layer_moves.cc
@@ -215,6 +222,8 @@ class LayerPages {
   const WindowExit window_exit_;
   const int32_t rank_every_;
   const int32_t audit_every_;
+  const int64_t zone_pages_;  // that a step estimates at most
+  const int32_t value_bits_;
   const PageExtent extent_;
 
   PageTable table_;
@@ -222,6 +231,7 @@ class LayerPages {
   SlotPool slots_;                              // empty in place
   std::vector<Pending> backups_, recalls_;      // copies under way; never more than there are slots
   std::vector<std::vector<int32_t>> selected_;  // per group, sorted: S of the last selection, where somebody reads it
+  std::vector<std::vector<int32_t>> zones_;     // per group, ascending: the zone of the last selection
   Shortlist shortlist_, earlier_;               // Truncate goes back to the earlier one
   KvAudit audit_;
   int64_t scored_steps_ = 0;

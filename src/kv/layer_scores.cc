@@ -81,7 +81,8 @@ Status LayerPages::PrepareChoice(const PageChoice& choice, bool step, ChoiceScra
   resize(c.heads_left, n_groups());
   if (std::ssize(c.plans) < n_groups()) c.plans.resize(n_groups());
   for (int32_t g = 0; g < n_groups(); ++g) {
-    c.plans[g].Reserve(n_pages, std::max({table_.n_hot(g), budget_.pages, shortlist}));
+    c.plans[g].Reserve(n_pages, std::max({table_.n_hot(g), budget_.pages, shortlist}), zone_pages_ > 0);
+    GrowCapacity(zones_[g], zone_pages_ > 0 ? n_pages : 0);
     if (KeepsSelected()) GrowCapacity(selected_[g], budget_.topk);
   }
   if (combine_ != CombineKind::kSoftmaxPinned) return OkStatus();
@@ -187,6 +188,10 @@ void LayerPages::PlanGroup(ChoiceScratch& c, int32_t group, bool step) {
   if (c.pages.empty() && !shortlist_.pages.empty()) KeepShortlist(c, group);
   if (budget_.evicts) {
     PlanStep(in, plan);
+    if (zone_pages_ > 0) {
+      PlanZone(in, zone_pages_, plan);
+      zones_[group].assign(plan.zone.begin(), plan.zone.end());
+    }
   } else {
     SelectPages(in.ranking, budget_.candidates_begin(), budget_.candidates_end(table_.n_pages()), budget_.topk,
                 plan.selected, &plan.top_k);

@@ -36,6 +36,11 @@ std::vector<Life> Lives() {
   lives.back().options.audit_every = 3;
   add("quest", 180, 64, 8).policy = KvPolicyKind::kQuest;
   add("full", 100, 0, 8).policy = KvPolicyKind::kFull;
+  add("code2 with a zone", 250, 64, 8).digest = DigestKind::kCode2;
+  lives.back().options.zone_tokens = 56;
+  add("code2, everything estimated, 4 bits", 230, 80, 8).digest = DigestKind::kCode2;
+  lives.back().options.zone_tokens = kZoneAll;
+  lives.back().options.zone_value_bits = 4;
   return lives;
 }
 

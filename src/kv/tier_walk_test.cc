@@ -56,6 +56,7 @@ TEST(MovingTier, StepsEqualTheTierReadInPlace) {
     DigestType type;
     CombineKind combine;
     int32_t rank_every;
+    int64_t zone_tokens = 0;
   };
   const Case cases[] = {
       {WindowExit::kRank, DigestKind::kCuboidMean, DigestType::kF16, CombineKind::kAuto, 1},
@@ -64,6 +65,8 @@ TEST(MovingTier, StepsEqualTheTierReadInPlace) {
       {WindowExit::kDrop, DigestKind::kCode1, DigestType::kQ8, CombineKind::kMax, 1},
       {WindowExit::kRank, DigestKind::kCode2, DigestType::kF16, CombineKind::kAuto, 1},
       {WindowExit::kRank, DigestKind::kCode2, DigestType::kQ8, CombineKind::kAuto, 3},
+      {WindowExit::kRank, DigestKind::kCode2, DigestType::kF16, CombineKind::kAuto, 1, 48},
+      {WindowExit::kDrop, DigestKind::kCode2, DigestType::kQ8, CombineKind::kMean, 3, kZoneAll},
   };
   for (const Case& c : cases) {
     KvOptions o = TestOptions(64);
@@ -72,6 +75,7 @@ TEST(MovingTier, StepsEqualTheTierReadInPlace) {
     o.digest_type = c.type;
     o.combine = c.combine;
     o.rank_every = c.rank_every;
+    o.zone_tokens = c.zone_tokens;
     o.audit_every = 4;
     // Prefill densely in place on both, so that the states are equal to the bit, then fork into the policy.
     SeqId seq[2];

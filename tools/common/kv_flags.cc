@@ -166,11 +166,13 @@ void KvFlags::Add(Cli& cli, bool with_policy_and_budget) {
   add("--kv-group", group_, "N", "kv heads that share one page selection");
   add("--kv-audit", audit_every_, "N",
       "every N-th step also ranks the pages by their true scores and reports the recall; 0 = never");
-  app.add_option("--kv-opt", opts_,
-                 "more options: combine=auto|mean|max|softmax-mean|softmax-pinned, attend=resident|selected|all, "
-                 "window-exit=rank|drop, digest-type=f16|f32|q8, rank-every=1..64 (the first of each is the "
-                 "default); streaming-sinks=4, h2o-heavy=0.5, h2o-init=full|last-row, snap-window=8, snap-kernel=7, "
-                 "snap-pooling=average|max, pyramid-beta=20")
+  app.add_option(
+         "--kv-opt", opts_,
+         "more options: combine=auto|mean|max|softmax-mean|softmax-pinned, attend=resident|selected|all, "
+         "window-exit=rank|drop, digest-type=f16|f32|q8, rank-every=1..64 (the first of each is the "
+         "default), zone=0|N|all (tokens that are not read but estimated from 2-bit codes), zone-v=2|4 (bits of "
+         "their V); streaming-sinks=4, h2o-heavy=0.5, h2o-init=full|last-row, snap-window=8, snap-kernel=7, "
+         "snap-pooling=average|max, pyramid-beta=20")
       ->type_name("NAME=VALUE,...")
       ->group(group);
 }

@@ -140,7 +140,7 @@ Status PageProbe::Estimate(const KvObservation& seen, size_t digest, LayerSight&
   if (stores.size() == digest) {
     ARKVALE_ASSIGN_OR_RETURN(const DigestLayout layout,
                              MakeDigestLayout(kind, needs_.digest_type, needs_.page_tokens, shape.head_dim_k));
-    stores.emplace_back(layout, shape.n_kv_heads);
+    stores.emplace_back(layout, ValueCodeLayout{}, shape.n_kv_heads);
   }
   ARKVALE_RETURN_IF_ERROR(BuildDigests(seen, kind, sight.n_filled, stores[digest]));
   const bool sums = !IsCode(kind);
