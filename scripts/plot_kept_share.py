@@ -18,16 +18,12 @@ import argparse
 import collections
 import pathlib
 import sys
+from statistics import fmean as mean
 
 from plot import BadFolder, configure, parse_formats, read_records, save
 from plot_charts import BLACK, GRID, label, legend, line_style, panels
 
 DROPPED_FOR_GOOD = ("streaming", "h2o", "tova", "snapkv", "pyramidkv", "xkv")
-
-
-def mean(values):
-    values = list(values)
-    return sum(values) / len(values)
 
 
 def index_of(record):
@@ -80,6 +76,10 @@ def equal_from(points):
     return equal
 
 
+def full_score(sets):
+    return mean(next(iter(points.values()))[0].full_score for points in sets.values())
+
+
 def table(sets, lines):
     head = ["policy", "saving", *(f"saved: {name}" for name in sets), "kept share: agreement, score"]
     rows = [head, ["---"] * len(head)]
@@ -88,8 +88,7 @@ def table(sets, lines):
         savings = [1 - e.share if e else 0.0 for e in equal]
         curve = [f"{100 * share:.1f} %: {agree:.2f}, {score:.1f}" for share, agree, score in mean_curve(sets, line)]
         rows.append([line, f"{100 * mean(savings):.1f} %", *(f"{100 * s:.0f} %" for s in savings), "; ".join(curve)])
-    full = mean(next(iter(points.values()))[0].full_score for points in sets.values())
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + f"\n\nfull attention: score {full:.1f}"
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + f"\n\nfull attention: score {full_score(sets):.1f}"
 
 
 def mean_curve(sets, line):
@@ -107,8 +106,7 @@ def draw(sets, lines):
         style = line_style(line, i) | ({"linestyle": ":"} if line.endswith("plan") else {})
         for one, value in zip(axes, (1, 2)):
             one.plot([100 * point[0] for point in curve], [point[value] for point in curve], label=line, **style)
-    axes[1].axhline(mean(next(iter(points.values()))[0].full_score for points in sets.values()), color=BLACK,
-                    linewidth=1, label="full")
+    axes[1].axhline(full_score(sets), color=BLACK, linewidth=1, label="full")
     for one, title in zip(axes, ("agreement with full attention", "score, %")):
         one.set(title=title, xlabel="KV bytes kept, % of full attention's", ylabel=title)
         one.set_ylim(bottom=0)

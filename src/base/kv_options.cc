@@ -98,6 +98,20 @@ Status ParseCount(std::string_view what, std::string_view text, int32_t least, i
                          std::to_string(least) + " to " + std::to_string(most));
 }
 
+Status ParseZone(std::string_view name, std::string_view value, int64_t& tokens) {
+  if (value == "all") {
+    tokens = kZoneAll;
+    return OkStatus();
+  }
+  int32_t count = 0;
+  if (!ParseCount(name, value, 0, kMaxCount, count).ok()) {
+    return InvalidArgument(std::string(name) + " '" + std::string(value) + "': use a number of tokens from 0 to " +
+                           std::to_string(kMaxCount) + ", or all");
+  }
+  tokens = count;
+  return OkStatus();
+}
+
 Status ParseShare(std::string_view what, std::string_view text, double& value) {
   double share = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), share);
@@ -323,24 +337,6 @@ Result<DigestKind> ParseDigest(std::string_view name) {
   ARKVALE_RETURN_IF_ERROR(Lookup(kDigests, "digest", name, kind));
   return kind;
 }
-
-namespace {
-
-Status ParseZone(std::string_view name, std::string_view value, int64_t& tokens) {
-  if (value == "all") {
-    tokens = kZoneAll;
-    return OkStatus();
-  }
-  int32_t count = 0;
-  if (!ParseCount(name, value, 0, kMaxCount, count).ok()) {
-    return InvalidArgument(std::string(name) + " '" + std::string(value) + "': use a number of tokens from 0 to " +
-                           std::to_string(kMaxCount) + ", or all");
-  }
-  tokens = count;
-  return OkStatus();
-}
-
-}  // namespace
 
 Status SetKvOption(KvOptions& options, std::string_view name, std::string_view value) {
   if (name == "combine") return Lookup(kCombines, name, value, options.combine);

@@ -116,6 +116,8 @@ Status KvCache::Impl::MergeEvicted(int32_t layer, LayerState& state, const Atten
 
 // What the steps do not read but estimate (algorithms 4.4b), one call for all that code their pages alike.
 Status KvCache::Impl::MergeZones(int32_t layer) {
+  const auto has_zone = [](const PagedStep& step) { return step.state->pages->has_zone(); };
+  if (std::none_of(paged_steps.begin(), paged_steps.end(), has_zone)) return OkStatus();
   const KvLayerShape& shape = config.shape.layers[layer];
   const int64_t heads = shape.n_q_heads, dv = shape.head_dim_v;
   part_out.resize(paged_steps.size() * heads * dv);
@@ -126,24 +128,24 @@ Status KvCache::Impl::MergeZones(int32_t layer) {
   const auto same = [](const ZoneAttentionArgs& a, const ZoneAttentionArgs& b) {
     return a.digest_type == b.digest_type && a.value_bits == b.value_bits && a.page_tokens == b.page_tokens;
   };
-  has_zone.assign(paged_steps.size(), 0);
   for (size_t i = 0; i < paged_steps.size(); ++i) {
     ZoneAttentionArgs args = paged_steps[i].state->pages->ZoneArgs();
-    const auto joins = [&](size_t j) { return same(paged_steps[j].state->pages->ZoneArgs(), args); };
-    bool done = false;
+    const auto joins = [&](size_t j) {
+      return has_zone(paged_steps[j]) && same(paged_steps[j].state->pages->ZoneArgs(), args);
+    };
+    bool done = !has_zone(paged_steps[i]);
     for (size_t j = 0; j < i; ++j) done |= joins(j);
     if (done) continue;
     zone_items.clear();
     for (size_t j = i; j < paged_steps.size(); ++j) {
-      if (joins(j)) has_zone[j] = paged_steps[j].state->pages->AddZoneItems(part(j), zone_items) ? 1 : 0;
+      if (joins(j)) paged_steps[j].state->pages->AddZoneItems(part(j), zone_items);
     }
-    if (zone_items.empty()) continue;
     args.items = zone_items;
     ARKVALE_RETURN_IF_ERROR(ZoneAttention(ctx, args));
   }
   for (size_t i = 0; i < paged_steps.size(); ++i) {
     const AttentionRows& to = paged_steps[i].rows;
-    if (has_zone[i] != 0) MergeState(heads, dv, to.out, to.lse, part(i).out, part(i).lse);
+    if (has_zone(paged_steps[i])) MergeState(heads, dv, to.out, to.lse, part(i).out, part(i).lse);
   }
   return OkStatus();
 }

@@ -151,7 +151,6 @@ struct KvCache::Impl {
   std::vector<PageChoice> choices;
   std::vector<PagedStep> paged_steps;
   std::vector<ZoneAttentionItem> zone_items;
-  std::vector<uint8_t> has_zone;  // by paged_steps
   std::vector<float> lse, part_out, part_lse;
 };
 

@@ -4,6 +4,11 @@
 
 namespace arkvale {
 
+Result<ValueCodeLayout> ZoneValueLayout(const KvOptions& options, int32_t head_dim_v) {
+  if (!options.ReadsZone()) return ValueCodeLayout{};
+  return MakeValueCodeLayout(options.zone_value_bits, options.page_tokens, head_dim_v);
+}
+
 DigestStore::DigestStore(const DigestLayout& layout, const ValueCodeLayout& values, int32_t n_kv_heads)
     : layout_(layout), values_(values), heads_(n_kv_heads) {}
 

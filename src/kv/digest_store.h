@@ -9,11 +9,15 @@
 #include <span>
 #include <vector>
 
+#include "arkvale/kv_options.h"
 #include "ops/digest.h"
 #include "ops/value_codes.h"
 #include "ops/zone_attention.h"
 
 namespace arkvale {
+
+// What the options keep of the V of a page and kv head; no bytes without a zone. Errors as MakeValueCodeLayout.
+Result<ValueCodeLayout> ZoneValueLayout(const KvOptions& options, int32_t head_dim_v);
 
 class DigestStore {
  public:

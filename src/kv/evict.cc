@@ -62,7 +62,6 @@ void ResidencyPlan::Reserve(int64_t n_pages, int64_t n_moves, bool with_zone) {
   GrowCapacity(selected, n_moves);
   GrowCapacity(recalls, n_moves);
   GrowCapacity(evictions, n_moves + 1);  // a dropped page may stand there beside itself
-  GrowCapacity(zone, with_zone ? n_pages : 0);
   GrowCapacity(top_k.keys, with_zone ? n_pages : n_moves);
   GrowCapacity(marks, n_pages / 64 + 1);
 }
@@ -79,27 +78,28 @@ void PlanStep(const ResidencyInput& in, ResidencyPlan& plan) {
   PlanAround(in, dropped, b.places() - b.topk, plan);
 }
 
-void PlanZone(const ResidencyInput& in, int64_t n_zone, ResidencyPlan& plan) {
+void PlanZone(const ResidencyInput& in, int64_t n_zone, ResidencyPlan& plan, std::vector<int32_t>& zone) {
   const auto n_pages = static_cast<int32_t>(in.states.size());
   const int32_t begin = in.budget.candidates_begin(), end = in.budget.candidates_end(n_pages);
   // Bit per page: in R_new.
   plan.marks.assign(n_pages / 64 + 1, 0);
-  ForEachHot(in.states, begin, end, [&](int32_t page) { plan.marks[page / 64] |= uint64_t{1} << page % 64; });
+  const auto mark = [&](int32_t page) { plan.marks[page / 64] |= uint64_t{1} << page % 64; };
+  ForEachHot(in.states, begin, end, mark);
   for (const int32_t page : plan.evictions) plan.marks[page / 64] &= ~(uint64_t{1} << page % 64);
-  for (const int32_t page : plan.recalls) plan.marks[page / 64] |= uint64_t{1} << page % 64;
+  for (const int32_t page : plan.recalls) mark(page);
 
-  plan.zone.clear();
+  zone.clear();
   for (int32_t page = begin; page < end; ++page) {
-    if ((plan.marks[page / 64] >> page % 64 & 1) == 0) plan.zone.push_back(page);
+    if ((plan.marks[page / 64] >> page % 64 & 1) == 0) zone.push_back(page);
   }
-  if (std::ssize(plan.zone) <= n_zone) return;
+  if (std::ssize(zone) <= n_zone) return;
   std::vector<uint64_t>& keys = plan.top_k.keys;
-  keys.resize(plan.zone.size());
-  std::transform(plan.zone.begin(), plan.zone.end(), keys.begin(), [&](int32_t page) { return in.ranking.Key(page); });
+  keys.resize(zone.size());
+  std::transform(zone.begin(), zone.end(), keys.begin(), [&](int32_t page) { return in.ranking.Key(page); });
   std::nth_element(keys.begin(), keys.begin() + n_zone, keys.end(), std::greater<>());
-  plan.zone.resize(n_zone);
-  std::transform(keys.begin(), keys.begin() + n_zone, plan.zone.begin(), RankedIndex);
-  std::sort(plan.zone.begin(), plan.zone.end());
+  zone.resize(n_zone);
+  std::transform(keys.begin(), keys.begin() + n_zone, zone.begin(), RankedIndex);
+  std::sort(zone.begin(), zone.end());
 }
 
 void PlanAfterPrefill(const ResidencyInput& in, ResidencyPlan& plan) {

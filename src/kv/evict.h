@@ -24,21 +24,20 @@ struct ResidencyPlan {
   std::vector<int32_t> recalls;    // (Pin + S) minus R_old; selected ones first, best first
   std::vector<int32_t> evictions;  // R_old minus R_new, by page; with WindowExit::kDrop the dropped page comes first
                                    // and may stand in `recalls` too
-  std::vector<int32_t> zone;       // PlanZone's, by page
   // Kept for their memory.
   TopKScratch top_k;
   std::vector<uint64_t> marks;
 
-  // Memory for a plan of n_pages pages of which at most n_moves are hot or selected, and for a zone where one is
-  // planned: making it allocates nothing then.
+  // Memory for a plan of n_pages pages of which at most n_moves are hot or selected, and to rank them all where a zone
+  // is planned: making it allocates nothing then.
   void Reserve(int64_t n_pages, int64_t n_moves, bool with_zone);
 };
 
 // One decode step: R_new = Pin + S + F.
 void PlanStep(const ResidencyInput& input, ResidencyPlan& plan);
 
-// After PlanStep: the best `n_zone` candidates outside R_new, which the step estimates (algorithms 4.4b).
-void PlanZone(const ResidencyInput& input, int64_t n_zone, ResidencyPlan& plan);
+// After PlanStep: the best `n_zone` candidates outside R_new, ascending, which the step estimates (algorithms 4.4b).
+void PlanZone(const ResidencyInput& input, int64_t n_zone, ResidencyPlan& plan, std::vector<int32_t>& zone);
 
 // End of a prefill: R = Pin + the best places() candidates (algorithms 5). `selected` are those.
 void PlanAfterPrefill(const ResidencyInput& input, ResidencyPlan& plan);

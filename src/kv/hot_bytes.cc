@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <string>
 
+#include "kv/digest_store.h"
 #include "kv/token_rules.h"
 #include "ops/digest.h"
-#include "ops/value_codes.h"
 
 namespace arkvale {
 namespace {
@@ -46,12 +46,8 @@ Result<HotPlan> HotPlan::Make(const KvShape& shape, const KvOptions& options, bo
                                                                          options.page_tokens, s.head_dim_k));
     layer.budget_pages = budget.pages;
     layer.page_tokens = options.page_tokens;
-    layer.digest_bytes = s.n_kv_heads * digest.bytes();
-    if (options.ReadsZone()) {
-      ARKVALE_ASSIGN_OR_RETURN(const ValueCodeLayout values,
-                               MakeValueCodeLayout(options.zone_value_bits, options.page_tokens, s.head_dim_v));
-      layer.digest_bytes += s.n_kv_heads * values.page_bytes;
-    }
+    ARKVALE_ASSIGN_OR_RETURN(const ValueCodeLayout values, ZoneValueLayout(options, s.head_dim_v));
+    layer.digest_bytes = s.n_kv_heads * (digest.bytes() + values.page_bytes);
     layer.evicts = budget.evicts;
     if (!in_place) layer.slot_bytes = SlotsPerGroup(budget) * options.page_tokens * layer.token_bytes;
   }

@@ -164,16 +164,18 @@ PagedKv LayerPages::Layout() const {
   return kv;
 }
 
-bool LayerPages::AddZoneItems(const AttentionRows& part, std::vector<ZoneAttentionItem>& items) const {
-  const bool any = std::any_of(zones_.begin(), zones_.end(), [](const auto& pages) { return !pages.empty(); });
-  for (int32_t head = 0; any && head < shape_.n_kv_heads; ++head) {
+bool LayerPages::has_zone() const {
+  return std::any_of(zones_.begin(), zones_.end(), [](const auto& pages) { return !pages.empty(); });
+}
+
+void LayerPages::AddZoneItems(const AttentionRows& part, std::vector<ZoneAttentionItem>& items) const {
+  for (int32_t head = 0; head < shape_.n_kv_heads; ++head) {
     const int64_t first = int64_t{head} * shape_.q_per_kv();
     ZoneAttentionItem& item = items.emplace_back(digests_.ZoneItem(head, zones_[head / group_heads_]));
     item.q = part.q + first * shape_.head_dim_k;
     item.out = part.out + first * shape_.head_dim_v;
     item.lse = part.lse + first;
   }
-  return any;
 }
 
 ZoneAttentionArgs LayerPages::ZoneArgs() const {

@@ -30,7 +30,7 @@ LayerPages::LayerPages(const LayerEnv& env, const KvLayerShape& shape, const KvO
       window_exit_(o.window_exit),
       rank_every_(o.rank_every),
       audit_every_(o.audit_every),
-      zone_pages_(o.zone_tokens / o.page_tokens),
+      zone_pages_(o.ReadsZone() ? o.zone_tokens / o.page_tokens : 0),
       value_bits_(o.zone_value_bits),
       extent_(MakeExtent(*env.pool, o)),
       table_(shape.n_kv_heads / o.group_heads, extent_.bytes()),
@@ -42,11 +42,7 @@ Result<std::unique_ptr<LayerPages>> LayerPages::Make(const LayerEnv& env, const 
                                                      const KvOptions& options, const PageBudget& budget) {
   ARKVALE_ASSIGN_OR_RETURN(const DigestLayout layout, MakeDigestLayout(options.ResolvedDigest(), options.digest_type,
                                                                        options.page_tokens, shape.head_dim_k));
-  ValueCodeLayout values;
-  if (options.ReadsZone()) {
-    ARKVALE_ASSIGN_OR_RETURN(values,
-                             MakeValueCodeLayout(options.zone_value_bits, options.page_tokens, shape.head_dim_v));
-  }
+  ARKVALE_ASSIGN_OR_RETURN(const ValueCodeLayout values, ZoneValueLayout(options, shape.head_dim_v));
   std::unique_ptr<LayerPages> layer(new LayerPages(env, shape, options, budget, layout, values));
   if (!layer->in_place()) {
     const int32_t n_slots = layer->n_groups() * SlotsPerGroup(budget);

@@ -118,9 +118,10 @@ class LayerPages {
   // Rows of what a step attends to: every hot page, or the pinned and selected ones only.
   void AddStepRows(const BlockList& blocks, const AttentionRows& rows, PagedView& view) const;
   PagedKv Layout() const;
-  // The zone of the last step, an item per kv head; `part` gets its partial result. False, with nothing added, where
-  // the step has no zone.
-  bool AddZoneItems(const AttentionRows& part, std::vector<ZoneAttentionItem>& items) const;
+  // Whether the last step estimates pages.
+  bool has_zone() const;
+  // Its zone, an item per kv head; `part` gets its partial result.
+  void AddZoneItems(const AttentionRows& part, std::vector<ZoneAttentionItem>& items) const;
   // What the items of this layer's sequences have in common where two calls give equal args.
   ZoneAttentionArgs ZoneArgs() const;
   // Calls `attend` with views of all evicted pages whose first position is < end_position, one row per group; where

@@ -188,10 +188,7 @@ void LayerPages::PlanGroup(ChoiceScratch& c, int32_t group, bool step) {
   if (c.pages.empty() && !shortlist_.pages.empty()) KeepShortlist(c, group);
   if (budget_.evicts) {
     PlanStep(in, plan);
-    if (zone_pages_ > 0) {
-      PlanZone(in, zone_pages_, plan);
-      zones_[group].assign(plan.zone.begin(), plan.zone.end());
-    }
+    if (zone_pages_ > 0) PlanZone(in, zone_pages_, plan, zones_[group]);
   } else {
     SelectPages(in.ranking, budget_.candidates_begin(), budget_.candidates_end(table_.n_pages()), budget_.topk,
                 plan.selected, &plan.top_k);

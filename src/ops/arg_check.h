@@ -36,14 +36,18 @@ inline Status CheckMatrix(const char* who, const MatrixView& m) {
   return CheckMatrix(who, m, m.rows, m.cols);
 }
 
+inline Status WrongItem(const char* op, size_t item, const std::string& what) {
+  return InvalidArgument(std::string(op) + ": item " + std::to_string(item) + ": " + what);
+}
+
 // Ok when the pages listed by item `item` of an op ascend inside 0..n_pages - 1. `what` they are: "pages to score".
 inline Status CheckPageList(const char* op, size_t item, const char* what, std::span<const int32_t> pages,
                             int64_t n_pages) {
   for (size_t j = 0; j < pages.size(); ++j) {
     if (pages[j] < 0 || pages[j] >= n_pages || (j > 0 && pages[j] <= pages[j - 1])) {
-      return InvalidArgument(std::string(op) + ": item " + std::to_string(item) + ": page " + std::to_string(pages[j]) +
-                             " at place " + std::to_string(j) + " of the " + what + ": they must ascend inside 0.." +
-                             std::to_string(n_pages - 1));
+      return WrongItem(op, item,
+                       "page " + std::to_string(pages[j]) + " at place " + std::to_string(j) + " of the " + what +
+                           ": they must ascend inside 0.." + std::to_string(n_pages - 1));
     }
   }
   return OkStatus();

@@ -9,10 +9,6 @@
 namespace arkvale {
 namespace {
 
-Status WrongItem(const char* op, size_t i, const std::string& what) {
-  return InvalidArgument(std::string(op) + ": item " + std::to_string(i) + ": " + what);
-}
-
 int64_t VectorBytes(DigestKind kind, DigestType type, int64_t head_dim) {
   const int64_t length = DigestLength(kind, head_dim);
   switch (type) {

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "ops/arg_check.h"
 #include "ops/op_table.h"
 #include "ops/value_code_layout.h"
 
@@ -32,7 +33,7 @@ Status ValueCodesBuild(const OpContext& ctx, const ValueCodeArgs& args) {
   }
   for (size_t i = 0; i < args.items.size(); ++i) {
     if (args.items[i].values == nullptr || args.items[i].codes == nullptr) {
-      return InvalidArgument("value_codes_build: item " + std::to_string(i) + ": null values or codes");
+      return WrongItem("value_codes_build", i, "null values or codes");
     }
   }
   return ctx.ops->value_codes_build(ctx, args);

@@ -13,9 +13,7 @@ namespace {
 
 Status CheckItem(size_t i, const ZoneAttentionItem& item) {
   ARKVALE_RETURN_IF_ERROR(CheckPageList("zone_attention", i, "pages of the zone", item.pages, item.n_pages));
-  const auto null = [i](const char* what) {
-    return InvalidArgument("zone_attention: item " + std::to_string(i) + ": null " + what);
-  };
+  const auto null = [i](const std::string& what) { return WrongItem("zone_attention", i, "null " + what); };
   if (item.q == nullptr || item.out == nullptr || item.lse == nullptr) return null("q, out or lse");
   if (item.pages.empty()) return OkStatus();
   if (item.values == nullptr) return null("values");
