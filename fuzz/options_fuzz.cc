@@ -1,7 +1,8 @@
 // Flags and their values: sizes, lists, budgets, --kv-opt. Any command line gives options that keep their own rules, or
 // an error with a message.
-#include <fuzzer/FuzzedDataProvider.h>
+#include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
