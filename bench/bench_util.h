@@ -3,9 +3,12 @@
 
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/machine.h"
 
@@ -21,6 +24,15 @@ struct ModelHeads {
 };
 inline constexpr ModelHeads kModelHeads[] = {
     {"smollm2", 3, 3, 64}, {"gemma3_270m", 1, 4, 256}, {"llama_8b", 8, 4, 128}};
+
+// `bytes` again and again, up to `size`.
+inline void Repeat(std::vector<std::byte>& bytes, int64_t size) {
+  const size_t period = bytes.size();
+  bytes.resize(static_cast<size_t>(size));
+  for (size_t at = period; at < bytes.size(); at += period) {
+    std::copy_n(bytes.begin(), std::min(period, bytes.size() - at), bytes.begin() + static_cast<ptrdiff_t>(at));
+  }
+}
 
 // Bytes that one run must read and write, as GB/s, and its multiplications and additions, as GFLOP/s (0: not shown).
 inline void Report(benchmark::State& state, double bytes, double flops) {

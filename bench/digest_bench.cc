@@ -34,14 +34,6 @@ constexpr ModelKind kModelKinds[] = {
 // Random numbers are slow to make: pages from here on repeat the first ones, in memory of their own.
 constexpr int64_t kDistinctPages = 64;
 
-void Repeat(std::vector<std::byte>& bytes, int64_t size) {
-  const size_t period = bytes.size();
-  bytes.resize(static_cast<size_t>(size));
-  for (size_t at = period; at < bytes.size(); at += period) {
-    std::copy_n(bytes.begin(), std::min(period, bytes.size() - at), bytes.begin() + static_cast<ptrdiff_t>(at));
-  }
-}
-
 Stored DistinctKeys(Rng& rng, const DigestShape& shape, int64_t n_pages) {
   return {shape.type == DigestType::kF32 ? DType::kF32 : DType::kF16,
           test::RandomVector(rng, std::min(n_pages, kDistinctPages) * shape.p * shape.d, 3.0f)};

@@ -138,7 +138,9 @@ Status KvCache::Impl::MergeZones(int32_t layer) {
     if (done) continue;
     zone_items.clear();
     for (size_t j = i; j < paged_steps.size(); ++j) {
-      if (joins(j)) paged_steps[j].state->pages->AddZoneItems(part(j), zone_items);
+      if (!joins(j)) continue;
+      const PagedStep& step = paged_steps[j];
+      step.state->pages->AddZoneItems(part(j), scratch.choices[step.choice], zone_items);
     }
     args.items = zone_items;
     ARKVALE_RETURN_IF_ERROR(ZoneAttention(ctx, args));
@@ -170,8 +172,8 @@ Status KvCache::Impl::AttendSteps(int32_t layer, const MatrixView& q, const Matr
       AddAllRows(layer, state, state.n_cells(b.seq->n_tokens) + 1, rows_of(b), view);
       continue;
     }
+    paged_steps.push_back({&state, rows_of(b), choices.size()});
     if (chooses) choices.push_back({state.pages.get(), &state.list, q.row(b.first)});
-    paged_steps.push_back({&state, rows_of(b)});
   }
   if (view.n_rows() > 0) {
     const int64_t start = NowNs();

@@ -70,6 +70,7 @@ struct BatchRows {
 struct PagedStep {
   LayerState* state = nullptr;
   AttentionRows rows;
+  size_t choice = 0;  // among the choices of the batch, if it made one
 };
 
 // Whether two sequences make the same choices.
@@ -106,6 +107,8 @@ struct KvCache::Impl {
   Status Attend(int32_t layer, const MatrixView& q, const MatrixView& out);
   void ReleaseUncommitted(Sequence& seq);
   int64_t TokenBytes(int32_t layer) const { return pools[layer].block_bytes() / kBlockTokens; }
+  // Of a layer that does not choose pages: K and V that a step can read.
+  int64_t ReadableBytes(const Sequence& seq, int32_t layer) const;
   int64_t HotBytes(const Sequence& seq) const;
   void UpdatePeak(Sequence& seq) const { seq.hot_peak = std::max(seq.hot_peak, HotBytes(seq)); }
   Status HotFull(const Sequence& seq, int64_t n_tokens) const;

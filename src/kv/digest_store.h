@@ -29,6 +29,11 @@ class DigestStore {
     return n_pages_ * (layout_.bytes() + values_.page_bytes) * static_cast<int64_t>(heads_.size());
   }
 
+  // What a step reads that ranks all pages and estimates n pages of a kv head.
+  int64_t StepBytes(int64_t n) const {
+    return n_pages_ * layout_.bytes() * static_cast<int64_t>(heads_.size()) + n * values_.page_bytes;
+  }
+
   // Room for n pages, so that Resize up to n does not allocate.
   void Reserve(int64_t n);
   // Room for pages [n_pages(), n); forgets pages when n is smaller.

@@ -78,6 +78,11 @@ void PlanStep(const ResidencyInput& in, ResidencyPlan& plan) {
   PlanAround(in, dropped, b.places() - b.topk, plan);
 }
 
+bool LeavesKeyScores(const PageBudget& budget, int32_t n_pages, int64_t n_zone) {
+  const int64_t zone = std::min<int64_t>(n_zone, n_pages - budget.pages);
+  return zone > 0 && zone * kScoredPagesPerZonePage >= n_pages;
+}
+
 void PlanZone(const ResidencyInput& in, int64_t n_zone, ResidencyPlan& plan, std::vector<int32_t>& zone) {
   const auto n_pages = static_cast<int32_t>(in.states.size());
   const int32_t begin = in.budget.candidates_begin(), end = in.budget.candidates_end(n_pages);

@@ -168,13 +168,17 @@ bool LayerPages::has_zone() const {
   return std::any_of(zones_.begin(), zones_.end(), [](const auto& pages) { return !pages.empty(); });
 }
 
-void LayerPages::AddZoneItems(const AttentionRows& part, std::vector<ZoneAttentionItem>& items) const {
+void LayerPages::AddZoneItems(const AttentionRows& part, const ChoiceScratch& scratch,
+                              std::vector<ZoneAttentionItem>& items) const {
   for (int32_t head = 0; head < shape_.n_kv_heads; ++head) {
     const int64_t first = int64_t{head} * shape_.q_per_kv();
     ZoneAttentionItem& item = items.emplace_back(digests_.ZoneItem(head, zones_[head / group_heads_]));
     item.q = part.q + first * shape_.head_dim_k;
     item.out = part.out + first * shape_.head_dim_v;
     item.lse = part.lse + first;
+    if (!scratch.leaves_keys) continue;
+    item.n_pages = n_scored();
+    item.key_scores = scratch.key_scores.data() + KeyScoresBefore(head);
   }
 }
 
@@ -216,6 +220,19 @@ void LayerPages::ForEachStepPage(int32_t group, const Visit& visit) const {
     if (IsHot(states[page])) visit(page);
   }
   ForEachHot(states, end, n_pages, visit);
+}
+
+int64_t LayerPages::step_bytes() const {
+  int64_t pages = 0, zone = 0;
+  for (int32_t g = 0; g < n_groups(); ++g) {
+    if (attend_ == AttendKind::kAll) {
+      pages += table_.n_pages(g);
+    } else {
+      ForEachStepPage(g, [&](int32_t) { ++pages; });
+    }
+    zone += std::ssize(zones_[g]) * group_heads_;
+  }
+  return pages * extent_.bytes() + (over_budget() ? digests_.StepBytes(zone) : 0);
 }
 
 void LayerPages::StepPages(int32_t group, std::span<uint8_t> attended) const {

@@ -31,17 +31,20 @@
 
 namespace arkvale {
 
-// What the choice of one (sequence, layer) is made with; n = its pages but the last one. Contents do not survive it.
+// What the choice of one (sequence, layer) is made with; n = its pages but the last one. Contents last until the next
+// choice.
 struct ChoiceScratch {
   std::vector<float> head_scores;    // [n_kv_heads, rows per head, n or n_listed]
   std::vector<int32_t> pages;        // [n_groups, n_listed] ascending: what this step ranks; empty: all
   std::vector<float> group_scores;   // [n_groups, n], or n_listed; not where one row of head_scores says it all
   std::vector<float> pinned_lse;     // [n_q_heads]
+  std::vector<float> key_scores;     // [n_q_heads, n, page_tokens] for the zone; never shrinks
+  bool leaves_keys = false;          // whether this choice writes key_scores
   std::vector<int32_t> heads_left;   // [n_groups] kv heads whose estimates are still to come; atomic
   std::vector<ResidencyPlan> plans;  // [n_groups]
 };
 
-// Scratch of a cache, shared by its layers: contents do not survive a call.
+// Scratch of a cache, shared by its layers: contents do not survive a call, but for the choices.
 struct KvScratch {
   std::vector<ChoiceScratch> choices;  // of the sequences that choose together
   std::vector<DigestScoreItem> score_items;
@@ -120,8 +123,10 @@ class LayerPages {
   PagedKv Layout() const;
   // Whether the last step estimates pages.
   bool has_zone() const;
-  // Its zone, an item per kv head; `part` gets its partial result.
-  void AddZoneItems(const AttentionRows& part, std::vector<ZoneAttentionItem>& items) const;
+  // Its zone, an item per kv head; `part` gets its partial result. `scratch`: of that step's choice, still as it left
+  // it.
+  void AddZoneItems(const AttentionRows& part, const ChoiceScratch& scratch,
+                    std::vector<ZoneAttentionItem>& items) const;
   // What the items of this layer's sequences have in common where two calls give equal args.
   ZoneAttentionArgs ZoneArgs() const;
   // Calls `attend` with views of all evicted pages whose first position is < end_position, one row per group; where
@@ -136,6 +141,8 @@ class LayerPages {
   const KvAudit& audit() const { return audit_; }
   int64_t digest_bytes() const { return digests_.bytes(); }
   int64_t hot_bytes() const;
+  // What the last step read, or one now would: its pages, every digest if it ranks, value codes of its zone.
+  int64_t step_bytes() const;
 
  private:
   struct Pending {
@@ -192,6 +199,7 @@ class LayerPages {
   Status PrepareChoice(const PageChoice& choice, bool step, ChoiceScratch& scratch);
   bool RanksAll(bool step) const;
   void ListPages(ChoiceScratch& scratch) const;
+  void MakeRoomForKeys(bool step, ChoiceScratch& scratch) const;
   DigestScoreArgs ScoreArgs() const;
   void AddScoreItems(std::span<const PageChoice> choices, int32_t choice);
   void FinishHead(ChoiceScratch& scratch, int32_t head, bool step, int thread);
@@ -208,6 +216,8 @@ class LayerPages {
   int32_t rows_per_group() const { return group_heads_ * rows_per_head(); }
   bool combines() const;
   int64_t n_ranked(const ChoiceScratch& scratch) const;
+  // Of ChoiceScratch::key_scores: those of the kv heads before `head`.
+  int64_t KeyScoresBefore(int32_t head) const { return int64_t{head} * shape_.q_per_kv() * n_scored() * page_tokens_; }
   // Pages that are scored: all but the last one.
   int64_t n_scored() const { return table_.n_pages() - 1; }
 

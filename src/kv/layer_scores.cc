@@ -78,6 +78,7 @@ Status LayerPages::PrepareChoice(const PageChoice& choice, bool step, ChoiceScra
   }
   resize(c.head_scores, int64_t{n_groups()} * rows_per_group() * n);
   resize(c.group_scores, combines() ? n_groups() * n : 0);
+  MakeRoomForKeys(step, c);
   resize(c.heads_left, n_groups());
   if (std::ssize(c.plans) < n_groups()) c.plans.resize(n_groups());
   for (int32_t g = 0; g < n_groups(); ++g) {
@@ -88,6 +89,15 @@ Status LayerPages::PrepareChoice(const PageChoice& choice, bool step, ChoiceScra
   if (combine_ != CombineKind::kSoftmaxPinned) return OkStatus();
   c.pinned_lse.resize(shape_.n_q_heads);
   return ScorePinned(*choice.blocks, choice.q, c.pinned_lse);
+}
+
+// A shortlist scores too few pages for a zone.
+void LayerPages::MakeRoomForKeys(bool step, ChoiceScratch& c) const {
+  c.leaves_keys = step && c.pages.empty() && LeavesKeyScores(budget_, table_.n_pages(), zone_pages_);
+  const int64_t n = c.leaves_keys ? KeyScoresBefore(shape_.n_kv_heads) : 0;
+  if (n <= std::ssize(c.key_scores)) return;
+  GrowCapacity(c.key_scores, n);
+  c.key_scores.resize(n);
 }
 
 DigestScoreArgs LayerPages::ScoreArgs() const {
@@ -139,6 +149,7 @@ void LayerPages::AddScoreItems(std::span<const PageChoice> choices, int32_t choi
     item.q = choices[choice].q + int64_t{head} * shape_.q_per_kv() * shape_.head_dim_k;
     item.scores = c.head_scores.data() + int64_t{head} * rows_per_head() * n;
     if (!c.pages.empty()) item.pages = std::span(c.pages).subspan(head / group_heads_ * n, n);
+    if (c.leaves_keys) item.key_scores = c.key_scores.data() + KeyScoresBefore(head);
     s.score_items.push_back(item);
     s.score_owners.emplace_back(choice, head);
   }

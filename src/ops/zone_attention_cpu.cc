@@ -138,6 +138,12 @@ void ScoreBoxes(const ZoneAttentionArgs& args, const ZoneAttentionItem& item, in
   }
 }
 
+inline void PrefetchValues(const ZoneShape& shape, const ZoneAttentionItem& item, std::span<const int32_t> pages) {
+  for (const int32_t page : pages) {
+    PrefetchPage(PageAt(item.values, page, shape.value_bytes), shape.value_bytes);
+  }
+}
+
 // s.scores = estimates of q.k for the keys of the pages.
 void EstimateKeys(const ZoneAttentionArgs& args, const ZoneShape& shape, const ZoneAttentionItem& item,
                   std::span<const int32_t> pages, const ZoneScratch& s) {
@@ -151,9 +157,7 @@ void EstimateKeys(const ZoneAttentionArgs& args, const ZoneShape& shape, const Z
     std::memcpy(s.vectors + i * shape.vector_bytes, PageAt(item.vectors, pages[i], shape.vector_bytes),
                 shape.vector_bytes);
   }
-  for (const int32_t page : pages) {  // they are needed when the scores are there
-    PrefetchPage(PageAt(item.values, page, shape.value_bytes), shape.value_bytes);
-  }
+  PrefetchValues(shape, item, pages);  // they are needed when the scores are there
   ScoreBoxes(args, item, n_pages, s, shape.pages_per_part);
   const DigestScoreArgs score_args{.kind = DigestKind::kCode2,
                                    .type = args.digest_type,
@@ -170,28 +174,33 @@ void EstimateKeys(const ZoneAttentionArgs& args, const ZoneShape& shape, const Z
       .ScoreKeysOf(pages, s.bases, shape.pages_per_part, {s.scores, s.stride, s.page_stride});
 }
 
-// The same from what DigestScore left.
-void CopyKeys(const ZoneAttentionArgs& args, const ZoneShape& shape, const ZoneAttentionItem& item,
-              std::span<const int32_t> pages, const ZoneScratch& s) {
-  const int64_t p = args.page_tokens;
-  for (const int32_t page : pages) {
-    PrefetchPage(PageAt(item.values, page, shape.value_bytes), shape.value_bytes);
+// to = scale * from, n a multiple of 8; from may be to.
+template <class D>
+HWY_INLINE void ScaleRow(D d, const float* from, int64_t n, float scale, float* to) {
+  const auto factor = hn::Set(d, scale);
+  for (int64_t i = 0; i < n; i += static_cast<int64_t>(hn::MaxLanes(d))) {
+    hn::StoreU(hn::Mul(factor, hn::LoadU(d, from + i)), d, to + i);
   }
+}
+
+// s.scores = attention scores but for the softcap: of the estimates that are there, or that DigestScore left.
+void ScaleKeys(const ZoneAttentionArgs& args, const ZoneAttentionItem& item, std::span<const int32_t> pages,
+               const ZoneScratch& s) {
+  const int64_t p = args.page_tokens;
   for (int h = 0; h < args.n_q_heads; ++h) {
     for (size_t i = 0; i < pages.size(); ++i) {
-      const float* const from = item.key_scores + (h * item.n_pages + pages[i]) * p;
-      std::copy(from, from + p, s.scores + h * s.stride + static_cast<int64_t>(i) * s.page_stride);
+      float* const to = s.scores + h * s.stride + static_cast<int64_t>(i) * s.page_stride;
+      const float* const from = item.key_scores == nullptr ? to : item.key_scores + (h * item.n_pages + pages[i]) * p;
+      p % kN == 0 ? ScaleRow(DF(), from, p, args.scale, to)
+                  : ScaleRow(hn::CappedTag<float, 8>(), from, p, args.scale, to);
     }
   }
 }
 
-// Estimates -> exp(score - max) of one head, 0 between the pages. Returns through max and sum.
+// Scores -> exp(score - max) of one head, 0 between the pages. Returns through max and sum.
 void WeighKeys(const ZoneAttentionArgs& args, int64_t n_pages, const ZoneScratch& s, float* scores, float* max,
                float* sum) {
-  const DF d;
   const int64_t n = n_pages * s.page_stride;
-  const VF scale = hn::Set(d, args.scale);
-  for (int64_t i = 0; i < n; i += kN) hn::StoreU(hn::Mul(scale, hn::LoadU(d, scores + i)), d, scores + i);
   if (args.softcap > 0) CapScores(scores, n, args.softcap);
   if (s.page_stride > args.page_tokens) {
     for (int64_t i = 0; i < n; i += s.page_stride) {
@@ -237,8 +246,10 @@ void AttendZonePart(const ZoneAttentionArgs& args, const ZoneShape& shape, const
                     std::span<const int32_t> pages, const ZoneScratch& s, float* partial) {
   const RowCut cut(args.head_dim_v);
   const auto n_pages = static_cast<int64_t>(pages.size());
-  if (n_pages > 0)
-    item.key_scores == nullptr ? EstimateKeys(args, shape, item, pages, s) : CopyKeys(args, shape, item, pages, s);
+  if (n_pages > 0) {
+    item.key_scores == nullptr ? EstimateKeys(args, shape, item, pages, s) : PrefetchValues(shape, item, pages);
+    ScaleKeys(args, item, pages, s);
+  }
   for (int h = 0; h < args.n_q_heads; ++h) {
     float* const head = partial + h * (2 + cut.padded());
     head[0] = -std::numeric_limits<float>::infinity();

@@ -149,7 +149,15 @@ TEST_P(Zone, ScoresOfKeysThatTheDigestsLeftGiveTheSameBits) {
         const ZoneOutput want = zone.Attend(machine_.ctx, q, pages, softcap);
         ZoneOutput got{std::vector<float>(want.out.size(), NAN), std::vector<float>(want.lse.size(), NAN)};
         ZoneAttentionItem items[] = {zone.Item(q.data(), pages, got.out.data(), got.lse.data())};
-        items[0].key_scores = key_scores.data();
+        // Of other pages nothing is read.
+        std::vector<float> of_zone(key_scores.size(), NAN);
+        for (int64_t h = 0; h < c.heads; ++h) {
+          for (const int32_t page : pages) {
+            const int64_t at = (h * c.n_pages + page) * c.p;
+            std::copy_n(key_scores.begin() + at, c.p, of_zone.begin() + at);
+          }
+        }
+        items[0].key_scores = of_zone.data();
         items[0].vectors = items[0].planes[0] = items[0].planes[1] = nullptr;
         ASSERT_TRUE(ZoneAttention(machine_.ctx, zone.Args(items, softcap)).ok());
         EXPECT_TRUE(test::SameBits(got.out, want.out));
