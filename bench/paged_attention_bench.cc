@@ -1,6 +1,9 @@
+#include <optional>
+
 #include "bench/bench_util.h"
 #include "ops/paged_attention.h"
 #include "ops/paged_attention_cases_test_util.h"
+#include "ops/quantised_test_util.h"
 #include "ops/reference_attention.h"
 
 namespace arkvale::bench {
@@ -32,9 +35,9 @@ std::vector<PagedAttentionCase> ModelCases() {
 
 // Inputs and outputs of a call.
 struct Call {
-  Call(const PagedAttentionCase& c, test::FakeCache& cache) : kv(cache.kv()) {
+  Call(const PagedAttentionCase& c, const PagedKv& cache, Rng& rng) : kv(cache) {
     const int64_t heads = int64_t{kv.heads_per_row} * c.gqa;
-    q_values = test::RandomVector(cache.rng(), kv.n_rows * heads * kv.head_dim_k, 1.0f);
+    q_values = test::RandomVector(rng, kv.n_rows * heads * kv.head_dim_k, 1.0f);
     out_values.resize(static_cast<size_t>(kv.n_rows * heads * kv.head_dim_v));
     for (int64_t r = 0; r < kv.n_rows; ++r) {
       q.push_back(q_values.data() + r * heads * kv.head_dim_k);
@@ -66,9 +69,13 @@ int64_t TokensRead(const PagedAttentionCase& c) {
   return n;
 }
 
-void RunPagedAttention(benchmark::State& state, const PagedAttentionCase& c) {
-  test::FakeCache cache(c.shape, c.rows, 1);
-  Call call(c, cache);
+void RunPagedAttention(benchmark::State& state, const PagedAttentionCase& c, DType dtype) {
+  test::CacheShape shape = c.shape;
+  shape.dtype = IsQuantised(dtype) ? DType::kF32 : dtype;
+  test::FakeCache cache(shape, c.rows, 1);
+  std::optional<test::QuantisedTwin> twin;
+  if (IsQuantised(dtype)) twin.emplace(cache, dtype);
+  Call call(c, twin ? twin->kv() : cache.kv(), cache.rng());
   test::Machine machine(Threads());
   if (!PagedAttention(machine.ctx, call.args).ok()) return state.SkipWithError("the op failed");
   const auto want = reference::Attend(call.kv, 0, 0, call.q[0], call.args.scale);
@@ -88,12 +95,14 @@ void RunPagedAttention(benchmark::State& state, const PagedAttentionCase& c) {
 
 [[maybe_unused]] const bool kRegistered = [] {
   for (const PagedAttentionCase& c : test::PagedAttentionCases()) {
-    benchmark::RegisterBenchmark((std::string("paged_attention/test/") + c.name).c_str(), RunPagedAttention, c)
-        ->UseRealTime();
+    const std::string name = std::string("paged_attention/test/") + c.name;
+    benchmark::RegisterBenchmark(name.c_str(), RunPagedAttention, c, c.shape.dtype)->UseRealTime();
   }
   for (const PagedAttentionCase& c : ModelCases()) {
-    benchmark::RegisterBenchmark((std::string("paged_attention/model/") + c.name).c_str(), RunPagedAttention, c)
-        ->UseRealTime();
+    for (const DType dtype : {DType::kF16, DType::kQ8, DType::kQ4}) {
+      const std::string name = std::string("paged_attention/model/") + c.name + "/" + std::string(DTypeName(dtype));
+      benchmark::RegisterBenchmark(name.c_str(), RunPagedAttention, c, dtype)->UseRealTime();
+    }
   }
   return true;
 }();

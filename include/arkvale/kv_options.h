@@ -103,6 +103,7 @@ struct KvCollect {
 enum class KvType : uint8_t {
   kF16,
   kQ8,  // q8_0: 8 bits, an f16 scale per 32 elements; head dims must be multiples of 32
+  kQ4,  // q4_0: 4 bits, otherwise as q8_0
 };
 
 // KvOptions::budget_tokens of --kv-budget auto: the largest budget that EngineOptions::hot_limit_bytes has room for.

@@ -31,6 +31,7 @@ constexpr auto kPolicies = std::to_array<Named<KvPolicyKind>>({
 constexpr auto kTypes = std::to_array<Named<KvType>>({
     {"f16", KvType::kF16},
     {"q8_0", KvType::kQ8},
+    {"q4_0", KvType::kQ4},
 });
 constexpr auto kDigests = std::to_array<Named<DigestKind>>({
     {"centroid", DigestKind::kCentroid},

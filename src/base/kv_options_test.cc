@@ -161,6 +161,12 @@ TEST(KvOptions, NamesGoBothWays) {
     ASSERT_TRUE(kind.ok()) << name;
     EXPECT_EQ(KvPolicyName(*kind), name);
   }
+  for (const auto* name : {"f16", "q8_0", "q4_0"}) {
+    const auto type = ParseKvType(name);
+    ASSERT_TRUE(type.ok()) << name;
+    EXPECT_EQ(KvTypeName(*type), name);
+  }
+  EXPECT_EQ(ParseKvType("q4_1").status().message(), "KV type 'q4_1' is unknown: use one of f16, q8_0, q4_0");
   EXPECT_NE(ParseDigest("cube").status().message().find("cuboid-mean"), std::string::npos);
   EXPECT_EQ(ParseKvPolicy("").status().kind(), StatusKind::kInvalidArgument);
 }

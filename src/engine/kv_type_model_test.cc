@@ -1,35 +1,43 @@
-// K and V in 8 bits on real models.
+// Quantised K and V on real models.
 #include "engine/engine_test_util.h"
 
 namespace arkvale {
 namespace {
 
-EngineOptions InQ8(EngineOptions options) {
-  options.kv_type = KvType::kQ8;
-  return options;
-}
+class QuantisedKvType : public testing::TestWithParam<KvType> {
+ protected:
+  static EngineOptions Typed(EngineOptions options) {
+    options.kv_type = GetParam();
+    return options;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(, QuantisedKvType, testing::Values(KvType::kQ8, KvType::kQ4),
+                         [](const auto& info) { return std::string(KvTypeName(info.param)); });
 
-TEST(KvTypeQ8, AnswersInAboutHalfTheBytes) {
+TEST_P(QuantisedKvType, AnswersInItsShareOfTheBytes) {
+  const int64_t block_bytes = GetParam() == KvType::kQ8 ? 34 : 18;  // for 64
   const std::string text = Novel(2500);
   for (const EngineOptions& options : {SmolLm2(), Gemma3()}) {
-    const auto f16 = Open(options), q8 = Open(InQ8(options));
-    ASSERT_TRUE(f16 != nullptr && q8 != nullptr);
-    EXPECT_EQ(q8->kv_type(), KvType::kQ8);
+    const auto f16 = Open(options), typed = Open(Typed(options));
+    ASSERT_TRUE(f16 != nullptr && typed != nullptr);
+    EXPECT_EQ(typed->kv_type(), GetParam());
     for (const KvPolicyKind policy : {KvPolicyKind::kFull, KvPolicyKind::kArkvale}) {
       const GenerateRequest request = Request(text, " What happened?", Kv(policy, 256));
-      const GenerateResult wide = Generate(*f16, request), narrow = Generate(*q8, request);
+      const GenerateResult wide = Generate(*f16, request), narrow = Generate(*typed, request);
       EXPECT_FALSE(narrow.text.empty());
       EXPECT_EQ(narrow.prompt_tokens, wide.prompt_tokens);
-      if (narrow.kv.n_tokens == wide.kv.n_tokens) EXPECT_EQ(narrow.kv.full_bytes * 32, wide.kv.full_bytes * 17);
+      if (narrow.kv.n_tokens == wide.kv.n_tokens) {
+        EXPECT_EQ(narrow.kv.full_bytes * 64, wide.kv.full_bytes * block_bytes);
+      }
       if (policy == KvPolicyKind::kFull) EXPECT_EQ(narrow.kv.hot_bytes, narrow.kv.full_bytes);
       EXPECT_GT(narrow.kv.full_bytes, 0);
     }
   }
 }
 
-TEST(KvTypeQ8, ABudgetForEverythingAndEveryChunkGiveTheSameAnswer) {
+TEST_P(QuantisedKvType, ABudgetForEverythingAndEveryChunkGiveTheSameAnswer) {
   const std::string text = Novel(2000);
-  EngineOptions options = InQ8(SmolLm2());
+  EngineOptions options = Typed(SmolLm2());
   options.kept_sequences = 0;
   const auto engine = Open(options);
   options.prefill_chunk = 100;

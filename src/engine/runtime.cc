@@ -24,6 +24,15 @@ namespace {
 
 constexpr int32_t kMaxThreads = 1024;
 
+DType TypeOf(KvType type) {
+  switch (type) {
+    case KvType::kF16: return DType::kF16;
+    case KvType::kQ8: return DType::kQ8;
+    case KvType::kQ4: return DType::kQ4;
+  }
+  return DType::kF16;
+}
+
 Status CheckOptions(const EngineOptions& o) {
   if (o.threads < 0 || o.threads > kMaxThreads) {
     return InvalidArgument("threads " + std::to_string(o.threads) + " outside 0.." + std::to_string(kMaxThreads) +
@@ -108,7 +117,7 @@ Status Runtime::LoadModel(const EngineOptions& options) {
   KvCache::Config config;
   config.shape = transformer_->config().kv_shape();
   kv_type_ = options.kv_type;
-  config.shape.dtype = kv_type_ == KvType::kQ8 ? DType::kQ8 : DType::kF16;
+  config.shape.dtype = TypeOf(kv_type_);
   config.host_limit_bytes = host_limit_bytes_;
   config.hot_limit_bytes = hot_limit_bytes_;
   ARKVALE_ASSIGN_OR_RETURN(cache_, KvCache::Make(std::move(config), context_));

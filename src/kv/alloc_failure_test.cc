@@ -318,6 +318,9 @@ TEST(SteadySteps, AllocateNothing) {
     EXPECT_EQ(AllocationsOfSteps(full, n), 0) << n;
     EXPECT_EQ(AllocationsOfSteps(arkvale, n), 0) << n;
     EXPECT_EQ(AllocationsOfSteps(quest, n), 0) << n;
+    code.zone_tokens = 32;
+    EXPECT_EQ(AllocationsOfSteps(code, n), 0) << n;
+    code.zone_tokens = kZoneAll;  // reads scores that estimates leave
     EXPECT_EQ(AllocationsOfSteps(code, n), 0) << n;
     for (const KvPolicyKind policy : kTokenPolicies) {
       KvOptions o = TestOptions(64);

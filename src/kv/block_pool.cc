@@ -13,13 +13,14 @@ constexpr int64_t kUnlimitedPoolBytes = int64_t{16} << 30;
 
 Status CheckType(const KvLayerShape& shape, DType dtype) {
   if (dtype == DType::kF16) return OkStatus();
-  if (dtype != DType::kQ8) {
-    return InvalidArgument("K and V of type " + std::string(DTypeName(dtype)) + " are not supported: f16 or q8_0");
+  if (!IsQuantised(dtype)) {
+    return InvalidArgument("K and V of type " + std::string(DTypeName(dtype)) +
+                           " are not supported: f16, q8_0 or q4_0");
   }
   for (const int32_t dim : {shape.head_dim_k, shape.head_dim_v}) {
-    if (dim % kQ8Block == 0) continue;
-    return InvalidArgument("head dim " + std::to_string(dim) + " is no multiple of " + std::to_string(kQ8Block) +
-                           ", the block of q8_0: use --kv-type f16 for this model");
+    if (dim % kQuantBlock == 0) continue;
+    return InvalidArgument("head dim " + std::to_string(dim) + " is no multiple of " + std::to_string(kQuantBlock) +
+                           ", the block of " + std::string(DTypeName(dtype)) + ": use --kv-type f16 for this model");
   }
   return OkStatus();
 }

@@ -27,7 +27,7 @@ struct KvLayerShape {
 
 struct KvShape {
   std::vector<KvLayerShape> layers;
-  DType dtype = DType::kF16;  // of K and V: kF16, or kQ8 where every head dim is a multiple of kQ8Block
+  DType dtype = DType::kF16;  // of K and V: kF16, or kQ8 or kQ4 where every head dim is a multiple of kQuantBlock
 
   int32_t n_layers() const { return static_cast<int32_t>(layers.size()); }
 };

@@ -55,7 +55,7 @@ void ExpectTheDefinition(const Case& c, const Variant& variant) {
   shape.dtype = variant.dtype;
   for (KvLayerShape& layer : shape.layers) {
     layer.softcap = variant.softcap;
-    if (variant.dtype == DType::kQ8) layer.head_dim_k = layer.head_dim_v = 32;
+    if (IsQuantised(variant.dtype)) layer.head_dim_k = layer.head_dim_v = 32;
   }
   CacheTestRig rig(shape);
   auto cache = rig.Make();
@@ -95,7 +95,8 @@ void ExpectTheDefinition(const Case& c, const Variant& variant) {
 }
 
 TEST(TokenPolicy, ReadsWhatTheDefinitionsKeep) {
-  for (const Variant& variant : {Variant{0.0f, DType::kF16}, {1.5f, DType::kF16}, {0.0f, DType::kQ8}}) {
+  for (const Variant& variant :
+       {Variant{0.0f, DType::kF16}, {1.5f, DType::kF16}, {0.0f, DType::kQ8}, {0.0f, DType::kQ4}}) {
     for (const Case& c : Cases()) {
       ExpectTheDefinition(c, variant);
       if (HasFatalFailure()) return;

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "kv/cache_test_util.h"
-#include "ops/q8_test_util.h"
+#include "ops/quantised_test_util.h"
 
 namespace arkvale {
 
@@ -59,8 +59,8 @@ class TokenReference {
   std::vector<double> Rounded(const char* what, int64_t t, int head, int heads, int dim) const {
     const auto row = CacheTestRig::Values(what, seed_, layer_, t, heads * dim);
     std::vector<float> own(row.begin() + head * dim, row.begin() + (head + 1) * dim);
-    if (dtype_ == DType::kQ8) {
-      test::QuantiseRows(own.data(), 1, dim);
+    if (IsQuantised(dtype_)) {
+      test::QuantiseRows(dtype_, own.data(), 1, dim);
     } else {
       for (float& x : own) x = F16ToF32(F32ToF16(x));
     }

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "arkvale/status.h"
+#include "base/dtype.h"
 #include "base/matrix_view.h"
 
 namespace arkvale {
@@ -34,6 +35,19 @@ inline Status CheckMatrix(const char* who, const MatrixView& m) {
   if (m.rows < 0) return InvalidArgument(std::string(who) + " is " + ShapeOf(m.rows, m.cols));
   if (m.cols <= 0) return InvalidArgument(std::string(who) + " is " + ShapeOf(m.rows, m.cols) + ": no columns");
   return CheckMatrix(who, m, m.rows, m.cols);
+}
+
+// Ok when `dtype` is a type of rows that kernels read and head_dim a length that it can have. `what` has it: "keys".
+inline Status CheckRowType(const char* op, const char* what, DType dtype, int64_t head_dim) {
+  const auto wrong = [&](const std::string& why) {
+    return InvalidArgument(std::string(op) + ": " + what + " of " + std::string(DTypeName(dtype)) + why);
+  };
+  if (dtype != DType::kF16 && dtype != DType::kF32 && !IsQuantised(dtype)) return wrong(": f16, f32, q8_0 or q4_0");
+  if (IsQuantised(dtype) && head_dim % kQuantBlock != 0) {
+    return wrong(" with head dim " + std::to_string(head_dim) + ", must be a multiple of " +
+                 std::to_string(kQuantBlock));
+  }
+  return OkStatus();
 }
 
 inline Status WrongItem(const char* op, size_t item, const std::string& what) {

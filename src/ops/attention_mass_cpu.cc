@@ -118,13 +118,7 @@ void RunMass(const AttentionMassArgs& args, const MassTask& task, const MassQuer
 void RunMassTask(const AttentionMassArgs& args, const MassTask& task, const MassQueries& packed, Workspace& workspace,
                  int thread) {
   const MassScratch scratch = MakeMassScratch(args, workspace, thread);
-  if (args.kv.dtype == DType::kF16) {
-    RunMass<f16_t>(args, task, packed, scratch);
-  } else if (args.kv.dtype == DType::kQ8) {
-    RunMass<q8_t>(args, task, packed, scratch);
-  } else {
-    RunMass<float>(args, task, packed, scratch);
-  }
+  ForRowType(args.kv.dtype, [&](auto t) { RunMass<decltype(t)>(args, task, packed, scratch); });
 }
 
 }  // namespace HWY_NAMESPACE

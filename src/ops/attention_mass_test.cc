@@ -3,7 +3,7 @@
 #include "ops/attention_test_util.h"
 #include "ops/prefill_attention.h"
 #include "ops/prefill_attention_cases_test_util.h"
-#include "ops/q8_test_util.h"
+#include "ops/quantised_test_util.h"
 #include "ops/reference_attention.h"
 #include "ops/reference_scores.h"
 
@@ -199,18 +199,22 @@ TEST(AttentionMass, HeadWithoutLseAddsNothing) {
   }
 }
 
-TEST(AttentionMass, Q8HasTheBitsOfItsF32TwinOnEveryTarget) {
+class QuantisedAttentionMass : public testing::TestWithParam<DType> {};
+INSTANTIATE_TEST_SUITE_P(, QuantisedAttentionMass, testing::ValuesIn(test::kQuantTypes), test::QuantTypeName);
+
+TEST_P(QuantisedAttentionMass, HasTheBitsOfItsF32TwinOnEveryTarget) {
   Machine machine(2);
-  for (const test::Q8Case& q8_case : test::Q8Cases()) {
-    SCOPED_TRACE(q8_case.name);
-    FakeCache f32(q8_case.shape, q8_case.rows, 1);
-    const test::Q8Twin q8(f32);
-    const PrefillAttentionCase c{q8_case.name, q8_case.shape, q8_case.gqa, 0, 13, 0, q8_case.rows};
+  for (const test::QuantisedCase& quantised_case : test::QuantisedCases()) {
+    SCOPED_TRACE(quantised_case.name);
+    FakeCache f32(quantised_case.shape, quantised_case.rows, 1);
+    const test::QuantisedTwin twin(f32, GetParam());
+    const PrefillAttentionCase c{quantised_case.name, quantised_case.shape, quantised_case.gqa, 0, 13, 0,
+                                 quantised_case.rows};
     Inputs in(f32.kv(), c, f32.rng(), 4.0f);
     test::ForEachTarget([&] {
       in.kv = f32.kv();
       const auto want = MassInChunks(machine.ctx, in, in.n);
-      in.kv = q8.kv();
+      in.kv = twin.kv();
       EXPECT_TRUE(test::SameBits(MassInChunks(machine.ctx, in, in.n), want));
     });
     ExpectNear(Reference(in), in, MassInChunks(machine.ctx, in, in.n));

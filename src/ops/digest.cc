@@ -46,13 +46,7 @@ Result<DigestLayout> MakeDigestLayout(DigestKind kind, DigestType type, int32_t 
 Status DigestBuild(const OpContext& ctx, const DigestBuildArgs& args) {
   const auto layout = MakeDigestLayout(args.kind, args.type, args.page_tokens, args.head_dim);
   if (!layout.ok()) return layout.status();
-  if (args.key_dtype != DType::kF16 && args.key_dtype != DType::kF32 && args.key_dtype != DType::kQ8) {
-    return InvalidArgument("digest_build: keys of " + std::string(DTypeName(args.key_dtype)) + ": f16, f32 or q8_0");
-  }
-  if (args.key_dtype == DType::kQ8 && args.head_dim % kQ8Block != 0) {
-    return InvalidArgument("digest_build: keys of q8_0 with head dim " + std::to_string(args.head_dim) +
-                           ", must be a multiple of " + std::to_string(kQ8Block));
-  }
+  ARKVALE_RETURN_IF_ERROR(CheckRowType("digest_build", "keys", args.key_dtype, args.head_dim));
   for (size_t i = 0; i < args.items.size(); ++i) {
     const DigestBuildItem& item = args.items[i];
     if (item.keys == nullptr || item.vectors == nullptr) return WrongItem("digest_build", i, "null keys or vectors");

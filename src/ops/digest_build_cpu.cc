@@ -208,13 +208,13 @@ void RunDigestBuild(const DigestBuildArgs& args, int64_t i, Workspace& workspace
   const int64_t floats = 2 * cut.padded() + 7 * args.head_dim + kCodeBlock + args.page_tokens * kN;
   auto* scratch = static_cast<float*>(workspace.PerThread(thread, floats * sizeof(float)));
   const DigestBuildItem& item = args.items[i];
-  if (args.key_dtype == DType::kF16) {
-    cut.is_short() ? BuildDigest<true, f16_t>(args, item, scratch) : BuildDigest<false, f16_t>(args, item, scratch);
-  } else if (args.key_dtype == DType::kQ8) {
-    BuildDigest<false, q8_t>(args, item, scratch);
-  } else {
-    cut.is_short() ? BuildDigest<true, float>(args, item, scratch) : BuildDigest<false, float>(args, item, scratch);
-  }
+  ForRowType(args.key_dtype, [&](auto t) {
+    using T = decltype(t);
+    if constexpr (!QuantisedRow<T>) {
+      if (cut.is_short()) return BuildDigest<true, T>(args, item, scratch);
+    }
+    BuildDigest<false, T>(args, item, scratch);
+  });
 }
 
 }  // namespace HWY_NAMESPACE

@@ -245,7 +245,7 @@ TEST(Digest, RefusesBadArguments) {
   const DigestBuildItem item[] = {{nullptr, nullptr}};
   EXPECT_EQ(build({.head_dim = 8, .items = item}), "digest_build: item 0: null keys or vectors");
   EXPECT_EQ(build({.key_dtype = DType::kI32, .head_dim = 8, .items = {}}),
-            "digest_build: keys of i32: f16, f32 or q8_0");
+            "digest_build: keys of i32: f16, f32, q8_0 or q4_0");
   EXPECT_EQ(build({.page_tokens = 0, .head_dim = 8, .items = {}}), "digest: page of 0 tokens, must be >= 1");
   EXPECT_EQ(build({}), "digest: head dim 0 < 1");
   EXPECT_EQ(build({.type = static_cast<DigestType>(9), .head_dim = 8, .items = {}}), "digest: type 9 unknown");

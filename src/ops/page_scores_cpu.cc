@@ -95,13 +95,7 @@ void RunPageScores(const PageScoresArgs& args, const PageScoresTask& task, Works
   const int64_t heads = args.q_heads_per_kv_head, q = heads * RowCut(args.kv.head_dim_k).padded();
   const int64_t scores = heads * ((args.kv.page_tokens + kN - 1) / kN * kN);
   auto* packed = static_cast<float*>(workspace.PerThread(thread, (q + scores) * sizeof(float)));
-  if (args.kv.dtype == DType::kF16) {
-    ScorePages<f16_t>(args, task, packed, packed + q);
-  } else if (args.kv.dtype == DType::kQ8) {
-    ScorePages<q8_t>(args, task, packed, packed + q);
-  } else {
-    ScorePages<float>(args, task, packed, packed + q);
-  }
+  ForRowType(args.kv.dtype, [&](auto t) { ScorePages<decltype(t)>(args, task, packed, packed + q); });
 }
 
 }  // namespace HWY_NAMESPACE

@@ -164,13 +164,7 @@ void RunPagedTask(const PagedJob& job, int64_t index, int thread) {
   float* first = job.partials + task.first_partial * partial_floats;
   float* partial = first + task.part * partial_floats;
   const PagedScratch scratch = MakePagedScratch(args, *job.workspace, thread);
-  if (args.kv.dtype == DType::kF16) {
-    AttendPartition<f16_t>(args, task, scratch, partial);
-  } else if (args.kv.dtype == DType::kQ8) {
-    AttendPartition<q8_t>(args, task, scratch, partial);
-  } else {
-    AttendPartition<float>(args, task, scratch, partial);
-  }
+  ForRowType(args.kv.dtype, [&](auto t) { AttendPartition<decltype(t)>(args, task, scratch, partial); });
   if (task.n_parts == 1 || job.counters[task.counter].fetch_add(1, std::memory_order_acq_rel) + 1 == task.n_parts) {
     JoinPartitions(args, task, first);
   }

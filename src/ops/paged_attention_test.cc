@@ -170,7 +170,7 @@ TEST(PagedAttention, RefusesBadArguments) {
   EXPECT_EQ(message([&](auto& a) { a.kv.page_tokens = 24; }),
             "paged_attention: page of 24 tokens does not divide a block of 64");
   EXPECT_EQ(message([&](auto& a) { a.kv.dtype = DType::kI32; }),
-            "paged_attention: KV of type i32 not supported: f16, f32 or q8_0");
+            "paged_attention: KV of type i32 not supported: f16, f32, q8_0 or q4_0");
   message([&](auto& a) { a.q_heads_per_kv_head = 0; });
   message([&](auto& a) { a.softcap = -1; });
   message([&](auto& a) { a.softcap = NAN; });

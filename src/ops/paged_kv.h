@@ -21,7 +21,7 @@ namespace arkvale {
 struct PagedKv {
   const std::byte* k_base = nullptr;
   const std::byte* v_base = nullptr;
-  DType dtype = DType::kF16;  // f16, f32, or q8_0 (base/dtype.h), whose head dims are multiples of 32
+  DType dtype = DType::kF16;  // f16, f32, or q8_0 or q4_0 (base/dtype.h) of head dims that are multiples of 32
   int32_t block_tokens = 64;
   int32_t page_tokens = 64;
   int32_t heads_per_block = 1;

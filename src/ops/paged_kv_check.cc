@@ -10,19 +10,19 @@ namespace {
 Status Wrong(const char* op, const std::string& what) { return InvalidArgument(std::string(op) + ": " + what); }
 
 Status CheckShape(const char* op, const PagedKv& kv) {
-  if (kv.dtype != DType::kF16 && kv.dtype != DType::kF32 && kv.dtype != DType::kQ8) {
-    return Wrong(op, "KV of type " + std::string(DTypeName(kv.dtype)) + " not supported: f16, f32 or q8_0");
+  const auto wrong_type = [&](const std::string& why) {
+    return Wrong(op, "KV of type " + std::string(DTypeName(kv.dtype)) + why);
+  };
+  if (kv.dtype != DType::kF16 && kv.dtype != DType::kF32 && !IsQuantised(kv.dtype)) {
+    return wrong_type(" not supported: f16, f32, q8_0 or q4_0");
   }
-  if (kv.head_dim_k < 1 || kv.head_dim_v < 1) {
-    return Wrong(op, "head dims " + std::to_string(kv.head_dim_k) + ", " + std::to_string(kv.head_dim_v) + " < 1");
+  const auto dims = [&] { return std::to_string(kv.head_dim_k) + ", " + std::to_string(kv.head_dim_v); };
+  if (kv.head_dim_k < 1 || kv.head_dim_v < 1) return Wrong(op, "head dims " + dims() + " < 1");
+  if (IsQuantised(kv.dtype) && (kv.head_dim_k % kQuantBlock != 0 || kv.head_dim_v % kQuantBlock != 0)) {
+    return wrong_type(" with head dims " + dims() + ": they must be multiples of " + std::to_string(kQuantBlock));
   }
-  if (kv.dtype == DType::kQ8 && (kv.head_dim_k % kQ8Block != 0 || kv.head_dim_v % kQ8Block != 0)) {
-    return Wrong(op, "KV of type q8_0 with head dims " + std::to_string(kv.head_dim_k) + ", " +
-                         std::to_string(kv.head_dim_v) + ": they must be multiples of " + std::to_string(kQ8Block));
-  }
-  if (kv.dtype == DType::kQ8 && std::max(kv.head_dim_k, kv.head_dim_v) > kQ8MaxRow) {
-    return Wrong(op, "KV of type q8_0 with head dims " + std::to_string(kv.head_dim_k) + ", " +
-                         std::to_string(kv.head_dim_v) + " > " + std::to_string(kQ8MaxRow));
+  if (IsQuantised(kv.dtype) && std::max(kv.head_dim_k, kv.head_dim_v) > kQuantMaxRow) {
+    return wrong_type(" with head dims " + dims() + " > " + std::to_string(kQuantMaxRow));
   }
   if (kv.page_tokens < 1 || kv.block_tokens < 1 || kv.block_tokens % kv.page_tokens != 0) {
     return Wrong(op, "page of " + std::to_string(kv.page_tokens) + " tokens does not divide a block of " +

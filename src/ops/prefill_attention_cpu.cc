@@ -211,13 +211,7 @@ void RunTile(const PrefillAttentionArgs& args, const PrefillTask& task, const Pr
 
 void RunPrefillTask(const PrefillAttentionArgs& args, const PrefillTask& task, Workspace& workspace, int thread) {
   const PrefillTile tile = MakeTile(args.kv, task.n * args.q_heads_per_kv_head, workspace, thread);
-  if (args.kv.dtype == DType::kF16) {
-    RunTile<f16_t>(args, task, tile);
-  } else if (args.kv.dtype == DType::kQ8) {
-    RunTile<q8_t>(args, task, tile);
-  } else {
-    RunTile<float>(args, task, tile);
-  }
+  ForRowType(args.kv.dtype, [&](auto t) { RunTile<decltype(t)>(args, task, tile); });
 }
 
 }  // namespace HWY_NAMESPACE

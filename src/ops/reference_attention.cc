@@ -12,10 +12,14 @@ namespace {
 
 // Element i of a row of n.
 double Element(const std::byte* row, DType dtype, int64_t n, int64_t i) {
-  if (dtype == DType::kQ8) {
+  if (IsQuantised(dtype)) {
+    const int64_t block = i / kQuantBlock, in_block = i % kQuantBlock;
     f16_t scale = 0;
-    std::memcpy(&scale, row + n + i / kQ8Block * static_cast<int64_t>(sizeof(scale)), sizeof(scale));
-    return double{F16ToF32(scale)} * static_cast<int8_t>(row[i]);
+    const int64_t codes = dtype == DType::kQ8 ? n : n / 2;
+    std::memcpy(&scale, row + codes + block * static_cast<int64_t>(sizeof(scale)), sizeof(scale));
+    if (dtype == DType::kQ8) return double{F16ToF32(scale)} * static_cast<int8_t>(row[i]);
+    const auto both = static_cast<int>(row[block * 16 + in_block % 16]);
+    return double{F16ToF32(scale)} * ((in_block < 16 ? both % 16 : both / 16) - 8);
   }
   if (dtype == DType::kF16) return F16ToF32(reinterpret_cast<const f16_t*>(row)[i]);
   return reinterpret_cast<const float*>(row)[i];

@@ -8,7 +8,7 @@
 #define ARKVALE_OPS_ROW_KERNELS_INL_H_
 #endif
 
-#include "ops/row_kernels_q8_inl.h"
+#include "ops/row_kernels_quantised_inl.h"
 #include "ops/row_loads_inl.h"
 
 HWY_BEFORE_NAMESPACE();

@@ -1,10 +1,10 @@
-// How SIMD kernels read rows of f16, f32, int8 or q8_0 (base/dtype.h) and add up vectors of partial sums. Compiled once
-// per target (Highway's foreach_target).
+// How SIMD kernels read rows of f16, f32, int8, q8_0 or q4_0 (base/dtype.h) and add up vectors of partial sums.
+// Compiled once per target (Highway's foreach_target).
 //
 // A row of `length` elements is read as whole vectors; when the length is no multiple of the vector, the last vector
 // ends at the row's end and overlaps the one before it. So nothing outside the row is ever read. Only a row shorter
-// than one vector goes through a copy. A row of q8_0 is whole blocks, of which no vector holds parts of two; it gives
-// the bits of the f32 row that it stands for.
+// than one vector goes through a copy. A quantised row is whole blocks, of which no vector holds parts of two; it
+// gives the bits of the f32 row that it stands for.
 
 #if defined(ARKVALE_OPS_ROW_LOADS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef ARKVALE_OPS_ROW_LOADS_INL_H_
@@ -72,11 +72,12 @@ HWY_INLINE VF LoadPart(const T* row, int64_t offset, int64_t length) {
   return LoadRow(row + offset);
 }
 
-// Scales of a q8_0 row's blocks `first`.. to out [n].
-HWY_INLINE void LoadScales(const q8_t* row, int64_t length, int64_t first, int64_t n, float* out) {
+// Scales of a quantised row's blocks `first`.. to out [n].
+template <QuantisedRow Q>
+HWY_INLINE void LoadScales(const Q* row, int64_t length, int64_t first, int64_t n, float* out) {
   const hn::CappedTag<float, 2> d2;
   const hn::CappedTag<float, 1> d1;
-  const auto* scales = reinterpret_cast<const hwy::float16_t*>(row + length) + first;
+  const auto* scales = reinterpret_cast<const hwy::float16_t*>(row + CodeBytes<Q>(length)) + first;
   int64_t i = 0;
   for (; i + 2 <= n && hn::MaxLanes(d2) == 2; i += 2) {
     hn::StoreU(hn::PromoteTo(d2, hn::LoadU(hn::Rebind<hwy::float16_t, decltype(d2)>(), scales + i)), d2, out + i);
@@ -86,14 +87,43 @@ HWY_INLINE void LoadScales(const q8_t* row, int64_t length, int64_t first, int64
   }
 }
 
+// The vector at `offset` of a row whose block there has this scale.
 HWY_INLINE VF LoadBlockPart(const q8_t* row, int64_t offset, float scale) {
   return hn::Mul(LoadRow(reinterpret_cast<const int8_t*>(row + offset)), hn::Set(DF(), scale));
 }
-template <bool kShort>  // never: a block is longer than a vector
-HWY_INLINE VF LoadPart(const q8_t* row, int64_t offset, int64_t length) {
+HWY_INLINE VF LoadBlockPart(const q4_t* row, int64_t offset, float scale) {
+  constexpr int64_t kHalf = kQuantBlock / 2;
+  static_assert(kHalf % kN == 0, "a vector holds codes of one half");
+  const DF d;
+  const hn::RebindToSigned<DF> di;
+  const int64_t in_block = offset % kQuantBlock;
+  const auto* const bytes =
+      reinterpret_cast<const uint8_t*>(row + CodeBytes<q4_t>(offset - in_block) + in_block % kHalf);
+  const auto both = hn::PromoteTo(di, hn::LoadU(hn::Rebind<uint8_t, DF>(), bytes));
+  const auto code = in_block < kHalf ? hn::And(both, hn::Set(di, 15)) : hn::ShiftRight<4>(both);
+  if constexpr (kN == 16) {  // one vector holds what all codes stand for
+    const VF values = hn::Iota(d, -8.0f);
+    return hn::Mul(hn::TableLookupLanes(values, hn::IndicesFromVec(d, code)), hn::Set(d, scale));
+  } else {
+    return hn::Mul(hn::ConvertTo(d, hn::Sub(code, hn::Set(di, 8))), hn::Set(d, scale));
+  }
+}
+template <bool kShort, QuantisedRow Q>  // never short: a block is longer than a vector
+HWY_INLINE VF LoadPart(const Q* row, int64_t offset, int64_t length) {
   float scale = 0;
-  LoadScales(row, length, offset / kQ8Block, 1, &scale);
+  LoadScales(row, length, offset / kQuantBlock, 1, &scale);
   return LoadBlockPart(row, offset, scale);
+}
+
+// fn(T()) for the element type T of rows of `dtype`, which is f16, f32 or quantised.
+template <typename Fn>
+HWY_INLINE void ForRowType(DType dtype, const Fn& fn) {
+  switch (dtype) {
+    case DType::kF16: return fn(f16_t());
+    case DType::kQ8: return fn(q8_t());
+    case DType::kQ4: return fn(q4_t());
+    default: return fn(float());
+  }
 }
 
 // Lays `src` out in vectors as RowCut reads rows, times `scale`; lanes that another vector covers are 0.

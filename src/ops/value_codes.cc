@@ -23,14 +23,7 @@ Result<ValueCodeLayout> MakeValueCodeLayout(int32_t bits, int32_t page_tokens, i
 Status ValueCodesBuild(const OpContext& ctx, const ValueCodeArgs& args) {
   const auto layout = MakeValueCodeLayout(args.bits, args.page_tokens, args.head_dim);
   if (!layout.ok()) return layout.status();
-  if (args.value_dtype != DType::kF16 && args.value_dtype != DType::kF32 && args.value_dtype != DType::kQ8) {
-    return InvalidArgument("value_codes_build: values of " + std::string(DTypeName(args.value_dtype)) +
-                           ": f16, f32 or q8_0");
-  }
-  if (args.value_dtype == DType::kQ8 && args.head_dim % kQ8Block != 0) {
-    return InvalidArgument("value_codes_build: values of q8_0 with head dim " + std::to_string(args.head_dim) +
-                           ", must be a multiple of " + std::to_string(kQ8Block));
-  }
+  ARKVALE_RETURN_IF_ERROR(CheckRowType("value_codes_build", "values", args.value_dtype, args.head_dim));
   for (size_t i = 0; i < args.items.size(); ++i) {
     if (args.items[i].values == nullptr || args.items[i].codes == nullptr) {
       return WrongItem("value_codes_build", i, "null values or codes");

@@ -32,7 +32,7 @@ struct ValueCodeItem {
 };
 
 struct ValueCodeArgs {
-  DType value_dtype = DType::kF16;  // f16, f32 or q8_0 (head_dim a multiple of 32)
+  DType value_dtype = DType::kF16;  // f16, f32, q8_0 or q4_0 (the last two: head_dim a multiple of 32)
   int32_t bits = 2;
   int32_t page_tokens = 32;
   int32_t head_dim = 0;

@@ -111,16 +111,13 @@ void CodePage(const ValueCodeArgs& args, const ValueCodeItem& item, float* scrat
 
 template <int kBits>
 void CodePageOf(const ValueCodeArgs& args, const ValueCodeItem& item, float* scratch) {
-  const bool is_short = RowCut(args.head_dim).is_short();
-  switch (args.value_dtype) {
-    case DType::kF16:
-      return is_short ? CodePage<kBits, true, f16_t>(args, item, scratch)
-                      : CodePage<kBits, false, f16_t>(args, item, scratch);
-    case DType::kQ8: return CodePage<kBits, false, q8_t>(args, item, scratch);
-    default:
-      return is_short ? CodePage<kBits, true, float>(args, item, scratch)
-                      : CodePage<kBits, false, float>(args, item, scratch);
-  }
+  ForRowType(args.value_dtype, [&](auto t) {
+    using T = decltype(t);
+    if constexpr (!QuantisedRow<T>) {
+      if (RowCut(args.head_dim).is_short()) return CodePage<kBits, true, T>(args, item, scratch);
+    }
+    CodePage<kBits, false, T>(args, item, scratch);
+  });
 }
 
 void RunValueCodes(const ValueCodeArgs& args, int64_t i, Workspace& workspace, int thread) {

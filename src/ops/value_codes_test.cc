@@ -4,7 +4,7 @@
 
 // clang-format off
 #include "ops/test_util.h"  // before hwy
-#include "ops/q8_test_util.h"
+#include "ops/quantised_test_util.h"
 #include "ops/zone_test_util.h"
 // clang-format on
 
@@ -127,17 +127,19 @@ TEST_P(ValueCodes, ConstantTinyHugeAndWrongValues) {
   for (int t = 0; t < kDim; ++t) EXPECT_EQ(read.codes[2 * kDim + t], t % 4);
 }
 
-TEST_P(ValueCodes, OfQ8RowsAreThoseOfTheValuesTheyStandFor) {
-  for (const int32_t d : {32, 64, 160}) {
-    for (const int bits : {2, 4}) {
-      Rng rng(uint64_t{83});
-      std::vector<float> values = test::RandomVector(rng, int64_t{16} * d, 2.0f);
-      const std::vector<q8_t> rows = test::QuantiseRows(values.data(), 16, d);
-      const CodedPages want(machine_.ctx, bits, 16, d, Stored(DType::kF32, values));
-      std::vector<std::byte> got(want.bytes.size());
-      const ValueCodeItem items[] = {{rows.data(), got.data()}};
-      ASSERT_TRUE(ValueCodesBuild(machine_.ctx, {DType::kQ8, bits, 16, d, items}).ok());
-      EXPECT_EQ(got, want.bytes);
+TEST_P(ValueCodes, OfQuantisedRowsAreThoseOfTheValuesTheyStandFor) {
+  for (const DType type : test::kQuantTypes) {
+    for (const int32_t d : {32, 64, 160}) {
+      for (const int bits : {2, 4}) {
+        Rng rng(uint64_t{83});
+        std::vector<float> values = test::RandomVector(rng, int64_t{16} * d, 2.0f);
+        const std::vector<std::byte> rows = test::QuantiseRows(type, values.data(), 16, d);
+        const CodedPages want(machine_.ctx, bits, 16, d, Stored(DType::kF32, values));
+        std::vector<std::byte> got(want.bytes.size());
+        const ValueCodeItem items[] = {{rows.data(), got.data()}};
+        ASSERT_TRUE(ValueCodesBuild(machine_.ctx, {type, bits, 16, d, items}).ok());
+        EXPECT_EQ(got, want.bytes) << DTypeName(type) << " " << d << " " << bits;
+      }
     }
   }
 }
@@ -173,6 +175,7 @@ TEST(ValueCodesArguments, AreChecked) {
   test::ExpectInvalid(ValueCodesBuild(machine.ctx, {DType::kF32, 2, 8, 8, no_codes}), "item 0: null values or codes");
   test::ExpectInvalid(ValueCodesBuild(machine.ctx, {DType::kI32, 2, 8, 8, good}), "values of i32");
   test::ExpectInvalid(ValueCodesBuild(machine.ctx, {DType::kQ8, 2, 8, 40, good}), "q8_0 with head dim 40");
+  test::ExpectInvalid(ValueCodesBuild(machine.ctx, {DType::kQ4, 2, 8, 40, good}), "q4_0 with head dim 40");
   test::ExpectInvalid(ValueCodesBuild(machine.ctx, {DType::kF32, 5, 8, 8, good}), "5 bits");
 }
 

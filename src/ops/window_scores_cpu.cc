@@ -163,13 +163,7 @@ void RunWindowPass(const WindowJob& job, bool sums, int64_t kv_head, int64_t str
 
 void RunWindowTask(const WindowJob& job, bool sums, int64_t kv_head, int64_t stretch, int thread) {
   const WindowScratch scratch = MakeWindowScratch(job, thread);
-  if (job.args->kv.dtype == DType::kF16) {
-    RunWindowPass<f16_t>(job, sums, kv_head, stretch, scratch);
-  } else if (job.args->kv.dtype == DType::kQ8) {
-    RunWindowPass<q8_t>(job, sums, kv_head, stretch, scratch);
-  } else {
-    RunWindowPass<float>(job, sums, kv_head, stretch, scratch);
-  }
+  ForRowType(job.args->kv.dtype, [&](auto t) { RunWindowPass<decltype(t)>(job, sums, kv_head, stretch, scratch); });
 }
 
 template <class D>

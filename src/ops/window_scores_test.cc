@@ -1,7 +1,7 @@
 #include "ops/window_scores.h"
 
 #include "ops/attention_test_util.h"
-#include "ops/q8_test_util.h"
+#include "ops/quantised_test_util.h"
 #include "ops/reference_scores.h"
 #include "ops/window_scores_cpu.h"
 
@@ -146,12 +146,15 @@ TEST(WindowScores, BitsDoNotDependOnThreads) {
   }
 }
 
-TEST(WindowScores, Q8HasTheBitsOfItsF32TwinOnEveryTarget) {
+class QuantisedWindowScores : public testing::TestWithParam<DType> {};
+INSTANTIATE_TEST_SUITE_P(, QuantisedWindowScores, testing::ValuesIn(test::kQuantTypes), test::QuantTypeName);
+
+TEST_P(QuantisedWindowScores, HasTheBitsOfItsF32TwinOnEveryTarget) {
   Machine machine(2);
   for (const int32_t dim : {32, 64, 128, 256}) {
     SCOPED_TRACE(dim);
     const Case c{
-        "q8",
+        "quantised",
         {.dtype = DType::kF32, .page_tokens = 16, .heads_per_block = 2, .heads_per_row = 2, .dk = dim, .dv = dim},
         3,
         301,
@@ -159,14 +162,14 @@ TEST(WindowScores, Q8HasTheBitsOfItsF32TwinOnEveryTarget) {
         7,
         {DenseRow(301, 16)}};
     FakeCache f32(c.shape, c.rows, 4);
-    const test::Q8Twin q8(f32);
+    const test::QuantisedTwin twin(f32, GetParam());
     Inputs in(f32.kv(), c, f32.rng(), 4.0f);
     test::ForEachTarget([&] {
       in.kv.k_base = f32.kv().k_base;
       in.kv.dtype = DType::kF32;
       const auto want = Score(machine.ctx, in);
-      in.kv.k_base = q8.kv().k_base;
-      in.kv.dtype = DType::kQ8;
+      in.kv.k_base = twin.kv().k_base;
+      in.kv.dtype = GetParam();
       EXPECT_TRUE(test::SameBits(Score(machine.ctx, in), want));
     });
     ExpectNear(Reference(in), Score(machine.ctx, in));

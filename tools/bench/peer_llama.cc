@@ -45,6 +45,15 @@ struct FreeBatch {
   llama_batch batch;
 };
 
+ggml_type TypeOf(KvType type) {
+  switch (type) {
+    case KvType::kF16: return GGML_TYPE_F16;
+    case KvType::kQ8: return GGML_TYPE_Q8_0;
+    case KvType::kQ4: return GGML_TYPE_Q4_0;
+  }
+  return GGML_TYPE_F16;
+}
+
 Status DecodeStatus(int result) {
   if (result == 0) return OkStatus();
   if (g_cancel) return Cancelled("interrupted");
@@ -96,7 +105,7 @@ Status PeerLlama::Impl::MakeMode(int32_t setting) {
   params.n_threads = options.threads;
   params.n_threads_batch = options.threads;
   params.flash_attn_type = mode.flash() ? LLAMA_FLASH_ATTN_TYPE_ENABLED : LLAMA_FLASH_ATTN_TYPE_DISABLED;
-  params.type_k = options.kv_type == KvType::kF16 ? GGML_TYPE_F16 : GGML_TYPE_Q8_0;
+  params.type_k = TypeOf(options.kv_type);
   params.type_v = params.type_k;
   params.swa_full = false;
   params.no_perf = true;

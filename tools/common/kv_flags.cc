@@ -90,7 +90,8 @@ void EngineFlags::Add(Cli& cli) {
       ->type_name("N")
       ->default_str("the model's")
       ->group(group);
-  app.add_option("--kv-type", kv_type_, "element type of K and V: f16, or q8_0 = 8 bits with a scale per 32 elements")
+  app.add_option("--kv-type", kv_type_,
+                 "element type of K and V: f16, or q8_0 or q4_0 = 8 or 4 bits with a scale per 32 elements")
       ->type_name("NAME")
       ->capture_default_str()
       ->group(group);

@@ -86,29 +86,39 @@ TEST(Lockstep, ABudgetForEverythingIsDenseAndASmallOneIsNot) {
   EXPECT_EQ(base.n_tokens(), kContext) << "the base is left alone";
 }
 
-// What 8 bits cost: more than rounding, little beside a budget.
-TEST(Lockstep, AnotherKvTypeIsComparedWithTheReference) {
+struct TypeCost {
+  KvType type;
+  double most_kl;
+  int64_t block_bytes;  // for 64 of f16
+};
+class LockstepOfType : public testing::TestWithParam<TypeCost> {};
+INSTANTIATE_TEST_SUITE_P(, LockstepOfType,
+                         testing::Values(TypeCost{KvType::kQ8, 0.01, 34}, TypeCost{KvType::kQ4, 0.2, 18}),
+                         [](const auto& info) { return std::string(KvTypeName(info.param.type)); });
+
+// What fewer bits cost: more than rounding, less than a budget.
+TEST_P(LockstepOfType, IsComparedWithTheReference) {
   constexpr int64_t kContext = 1000, kSteps = 6;
-  const auto reference = SmolLm2(), q8 = Load("SmolLM2-135M-Instruct.Q4_1.gguf", KvType::kQ8);
-  ASSERT_TRUE(reference != nullptr && q8 != nullptr);
+  const auto reference = SmolLm2(), other = Load("SmolLM2-135M-Instruct.Q4_1.gguf", GetParam().type);
+  ASSERT_TRUE(reference != nullptr && other != nullptr);
   const auto ids = NovelIds(*reference, kContext + kSteps + 1);
   const Session base = Dense(*reference, std::span(ids).first(kContext));
-  const Session typed = Dense(*q8, std::span(ids).first(kContext));
+  const Session typed = Dense(*other, std::span(ids).first(kContext));
   const std::vector<KvOptions> cells = {DenseOptions(), FloorOptions({}), DenseOptions(), Arkvale(256)};
-  const auto runs = RunLockstep({reference.get(), &base}, {q8.get(), &typed}, std::span(ids).subspan(kContext), cells,
-                                [] { return OkStatus(); });
+  const auto runs = RunLockstep({reference.get(), &base}, {other.get(), &typed}, std::span(ids).subspan(kContext),
+                                cells, [] { return OkStatus(); });
   ASSERT_TRUE(runs.ok()) << runs.status().ToString();
   std::vector<double> kl;
   for (const CellRun& run : *runs) kl.push_back(Summarise({&run.steps, 1}).kl_mean);
   EXPECT_EQ(kl[0], 0);
   EXPECT_GT(kl[2], 3 * kl[1]);
-  EXPECT_LT(kl[2], 0.01);
+  EXPECT_LT(kl[2], GetParam().most_kl);
   EXPECT_GT(kl[3], kl[2]);
   EXPECT_EQ((*runs)[1].prefill_kl, 0);
   EXPECT_GT((*runs)[2].prefill_kl, 0);
   const KvStats f16 = (*runs)[0].stats, small = (*runs)[2].stats;
-  EXPECT_EQ(small.full_bytes * 32, f16.full_bytes * 17) << "8.5 bits for 16";
-  EXPECT_EQ(small.total_bytes * 32, f16.total_bytes * 17);
+  EXPECT_EQ(small.full_bytes * 64, f16.full_bytes * GetParam().block_bytes);
+  EXPECT_EQ(small.total_bytes * 64, f16.total_bytes * GetParam().block_bytes);
 }
 
 TEST(Lockstep, StopsWhereItIsAskedTo) {

@@ -1,11 +1,11 @@
-// Attention, page scores and digests over a cache of q8_0: the bits of the f32 cache that it stands for.
+// Attention, page scores and digests over a quantised cache: the bits of the f32 cache that it stands for.
 #include <cmath>
 
 #include "ops/digest.h"
 #include "ops/page_scores.h"
 #include "ops/paged_attention.h"
 #include "ops/prefill_attention.h"
-#include "ops/q8_test_util.h"
+#include "ops/quantised_test_util.h"
 #include "ops/reference_attention.h"
 
 namespace arkvale {
@@ -13,18 +13,21 @@ namespace {
 
 using test::FakeCache;
 using test::Machine;
-using test::Q8Case;
-using test::Q8Cases;
-using test::Q8Twin;
+using test::QuantisedCase;
+using test::QuantisedCases;
+using test::QuantisedTwin;
 
-// Calls check(twin in f32, twin in q8_0, queries per kv head, queries of all rows) for every case.
+class QuantisedKv : public testing::TestWithParam<DType> {};
+INSTANTIATE_TEST_SUITE_P(, QuantisedKv, testing::ValuesIn(test::kQuantTypes), test::QuantTypeName);
+
+// Calls check(twin in f32, twin in `type`, queries per kv head, queries of all rows) for every case.
 template <typename Check>
-void ForEachQ8Case(uint64_t seed, float largest_q, const Check& check) {
-  for (const Q8Case& c : Q8Cases()) {
+void ForEachCase(DType type, uint64_t seed, float largest_q, const Check& check) {
+  for (const QuantisedCase& c : QuantisedCases()) {
     SCOPED_TRACE(c.name);
     FakeCache f32(c.shape, c.rows, seed);
-    const Q8Twin q8(f32);
-    const PagedKv& kv = q8.kv();
+    const QuantisedTwin twin(f32, type);
+    const PagedKv& kv = twin.kv();
     check(f32.kv(), kv, c.gqa,
           test::RandomVector(f32.rng(), int64_t{kv.n_rows} * kv.heads_per_row * c.gqa * kv.head_dim_k, largest_q));
   }
@@ -56,19 +59,21 @@ Output Step(const OpContext& ctx, const PagedKv& kv, const std::vector<float>& q
   return result;
 }
 
-TEST(PagedAttentionQ8, HasTheBitsOfItsF32TwinOnEveryTarget) {
+TEST_P(QuantisedKv, PagedAttentionHasTheBitsOfItsF32TwinOnEveryTarget) {
   Machine machine(2);
-  ForEachQ8Case(1, 4.0f, [&](const PagedKv& f32, const PagedKv& q8, int32_t gqa, const std::vector<float>& q) {
-    for (const float cap : {0.0f, 30.0f}) {
-      test::ForEachTarget([&] { EXPECT_EQ(Step(machine.ctx, q8, q, gqa, cap), Step(machine.ctx, f32, q, gqa, cap)); });
-    }
-  });
+  ForEachCase(GetParam(), 1, 4.0f,
+              [&](const PagedKv& f32, const PagedKv& twin, int32_t gqa, const std::vector<float>& q) {
+                for (const float cap : {0.0f, 30.0f}) {
+                  test::ForEachTarget(
+                      [&] { EXPECT_EQ(Step(machine.ctx, twin, q, gqa, cap), Step(machine.ctx, f32, q, gqa, cap)); });
+                }
+              });
 }
 
 // Bounds as in paged_attention_test.cc.
-TEST(PagedAttentionQ8, MatchesReferenceOnEveryTarget) {
+TEST_P(QuantisedKv, PagedAttentionMatchesReferenceOnEveryTarget) {
   Machine machine(2);
-  ForEachQ8Case(2, 4.0f, [&](const PagedKv&, const PagedKv& kv, int32_t gqa, const std::vector<float>& q) {
+  ForEachCase(GetParam(), 2, 4.0f, [&](const PagedKv&, const PagedKv& kv, int32_t gqa, const std::vector<float>& q) {
     const int32_t heads = kv.heads_per_row * gqa;
     const double scale = 1.0f / std::sqrt(static_cast<float>(kv.head_dim_k));
     test::ForEachTarget([&] {
@@ -91,25 +96,25 @@ TEST(PagedAttentionQ8, MatchesReferenceOnEveryTarget) {
   });
 }
 
-TEST(PagedAttentionQ8, BitsDoNotDependOnThreadsOrOtherRows) {
+TEST_P(QuantisedKv, PagedAttentionBitsDoNotDependOnThreadsOrOtherRows) {
   Machine one(1), two(2);
   FakeCache f32({.dtype = DType::kF32, .page_tokens = 16, .heads_per_block = 3},
                 {test::At(test::DenseRow(2000, 16), 0), test::At(test::DenseRow(333, 16), 1)}, 3);
-  const Q8Twin q8(f32);
+  const QuantisedTwin twin(f32, GetParam());
   const auto q = test::RandomVector(f32.rng(), 2 * 3 * 64, 4.0f);
-  const Output a = Step(one.ctx, q8.kv(), q, 3, 0);
-  EXPECT_EQ(a, Step(two.ctx, q8.kv(), q, 3, 0));
-  PagedKv first = q8.kv();
+  const Output a = Step(one.ctx, twin.kv(), q, 3, 0);
+  EXPECT_EQ(a, Step(two.ctx, twin.kv(), q, 3, 0));
+  PagedKv first = twin.kv();
   first.n_rows = 1;
   const Output alone = Step(two.ctx, first, q, 3, 0);
   EXPECT_TRUE(test::SameBits(alone.out, {a.out.begin(), a.out.begin() + static_cast<int64_t>(alone.out.size())}));
 }
 
-TEST(PagedAttentionQ8, RefusesHeadDimsThatAreNoBlocks) {
+TEST_P(QuantisedKv, PagedAttentionRefusesHeadDimsThatAreNoBlocks) {
   Machine machine(1);
   FakeCache cache({.dtype = DType::kF32}, {test::DenseRow(40, 32)}, 5);
   PagedKv kv = cache.kv();
-  kv.dtype = DType::kQ8;
+  kv.dtype = GetParam();
   kv.head_dim_v = 48;
   const std::vector<float> q(64);
   std::vector<float> out(64);
@@ -117,7 +122,8 @@ TEST(PagedAttentionQ8, RefusesHeadDimsThatAreNoBlocks) {
   float* outs[] = {out.data()};
   const Status status = PagedAttention(machine.ctx, {.kv = kv, .scale = 1, .q = qs, .out = outs});
   EXPECT_EQ(status.kind(), StatusKind::kInvalidArgument);
-  EXPECT_EQ(status.message(), "paged_attention: KV of type q8_0 with head dims 64, 48: they must be multiples of 32");
+  EXPECT_EQ(status.message(), "paged_attention: KV of type " + std::string(DTypeName(GetParam())) +
+                                  " with head dims 64, 48: they must be multiples of 32");
 }
 
 struct Chunk {
@@ -141,29 +147,30 @@ Output Prefill(const OpContext& ctx, const PagedKv& kv, const std::vector<float>
   return result;
 }
 
-TEST(PrefillAttentionQ8, HasTheBitsOfItsF32TwinOnEveryTarget) {
+TEST_P(QuantisedKv, PrefillAttentionHasTheBitsOfItsF32TwinOnEveryTarget) {
   Machine machine(2);
   for (const int32_t dim : {32, 64, 96, 128, 256}) {
     SCOPED_TRACE(dim);
     FakeCache f32(
         {.dtype = DType::kF32, .page_tokens = 16, .heads_per_block = 2, .heads_per_row = 2, .dk = dim, .dv = dim},
         {test::At(test::DenseRow(203, 16), 0)}, 7);
-    const Q8Twin q8(f32);
+    const QuantisedTwin twin(f32, GetParam());
     const auto q = test::RandomVector(f32.rng(), int64_t{67} * 6 * dim, 3.0f);
     for (const Chunk chunk : {Chunk{67, 136, 0}, Chunk{67, 136, 40}, Chunk{1, 202, 0}}) {
-      test::ForEachTarget(
-          [&] { EXPECT_EQ(Prefill(machine.ctx, q8.kv(), q, 3, chunk), Prefill(machine.ctx, f32.kv(), q, 3, chunk)); });
+      test::ForEachTarget([&] {
+        EXPECT_EQ(Prefill(machine.ctx, twin.kv(), q, 3, chunk), Prefill(machine.ctx, f32.kv(), q, 3, chunk));
+      });
     }
   }
 }
 
-TEST(PrefillAttentionQ8, AgreesWithAStep) {
+TEST_P(QuantisedKv, PrefillAttentionAgreesWithAStep) {
   Machine machine(2);
   FakeCache f32({.dtype = DType::kF32, .page_tokens = 32, .dk = 96, .dv = 64}, {test::DenseRow(501, 32)}, 8);
-  const Q8Twin q8(f32);
+  const QuantisedTwin twin(f32, GetParam());
   const auto q = test::RandomVector(f32.rng(), 4 * 96, 3.0f);
-  const Output step = Step(machine.ctx, q8.kv(), q, 4, 0);
-  const Output prefill = Prefill(machine.ctx, q8.kv(), q, 4, {1, 500, 0});
+  const Output step = Step(machine.ctx, twin.kv(), q, 4, 0);
+  const Output prefill = Prefill(machine.ctx, twin.kv(), q, 4, {1, 500, 0});
   for (size_t i = 0; i < step.out.size(); ++i) EXPECT_NEAR(step.out[i], prefill.out[i], 1e-5);
   for (size_t i = 0; i < step.lse.size(); ++i) EXPECT_NEAR(step.lse[i], prefill.lse[i], 1e-5);
 }
@@ -185,11 +192,12 @@ Output Scores(const OpContext& ctx, const PagedKv& kv, const std::vector<float>&
   return result;
 }
 
-TEST(PageScoresQ8, HasTheBitsOfItsF32TwinOnEveryTarget) {
+TEST_P(QuantisedKv, PageScoresHaveTheBitsOfTheirF32TwinOnEveryTarget) {
   Machine machine(2);
-  ForEachQ8Case(4, 2.0f, [&](const PagedKv& f32, const PagedKv& q8, int32_t gqa, const std::vector<float>& q) {
-    test::ForEachTarget([&] { EXPECT_EQ(Scores(machine.ctx, q8, q, gqa), Scores(machine.ctx, f32, q, gqa)); });
-  });
+  ForEachCase(
+      GetParam(), 4, 2.0f, [&](const PagedKv& f32, const PagedKv& twin, int32_t gqa, const std::vector<float>& q) {
+        test::ForEachTarget([&] { EXPECT_EQ(Scores(machine.ctx, twin, q, gqa), Scores(machine.ctx, f32, q, gqa)); });
+      });
 }
 
 // The vectors and planes of one digest of `keys` [p, d].
@@ -206,25 +214,26 @@ std::vector<std::byte> Digest(const OpContext& ctx, DigestKind kind, DType dtype
   return bytes;
 }
 
-TEST(DigestBuildQ8, HasTheBitsOfItsF32TwinOnEveryTarget) {
+TEST_P(QuantisedKv, DigestBuildHasTheBitsOfItsF32TwinOnEveryTarget) {
   Machine machine(1);
-  Rng rng("digest_q8/1");
+  Rng rng("digest_quantised/1");
   for (const int32_t d : {32, 64, 96, 256}) {
     for (const int32_t p : {8, 32}) {
       std::vector<float> keys = test::RandomVector(rng, int64_t{p} * d, 3.0f);
-      const std::vector<q8_t> q8 = test::QuantiseRows(keys.data(), p, d);
+      const std::vector<std::byte> rows = test::QuantiseRows(GetParam(), keys.data(), p, d);
       for (int kind = 0; kind <= static_cast<int>(DigestKind::kCode2); ++kind) {
         test::ForEachTarget([&] {
           const auto k = static_cast<DigestKind>(kind);
-          EXPECT_EQ(Digest(machine.ctx, k, DType::kQ8, q8.data(), p, d),
+          EXPECT_EQ(Digest(machine.ctx, k, GetParam(), rows.data(), p, d),
                     Digest(machine.ctx, k, DType::kF32, keys.data(), p, d))
               << DigestName(k) << " " << d << " " << p;
         });
       }
     }
   }
-  EXPECT_EQ(DigestBuild(machine.ctx, {.key_dtype = DType::kQ8, .head_dim = 40, .items = {}}).message(),
-            "digest_build: keys of q8_0 with head dim 40, must be a multiple of 32");
+  EXPECT_EQ(
+      DigestBuild(machine.ctx, {.key_dtype = GetParam(), .head_dim = 40, .items = {}}).message(),
+      "digest_build: keys of " + std::string(DTypeName(GetParam())) + " with head dim 40, must be a multiple of 32");
 }
 
 }  // namespace

@@ -1,8 +1,9 @@
-// A cache of q8_0 and its twin in f32 with exactly the values that the q8_0 rows stand for, for tests.
+// A cache of q8_0 or q4_0 and its twin in f32 with exactly the values that its rows stand for, for tests.
 #pragma once
 
 #include <algorithm>
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include "base/f16.h"
@@ -12,35 +13,46 @@
 
 namespace arkvale::test {
 
-inline float Q8Value(const q8_t* row, int64_t n, int64_t i) {
+constexpr DType kQuantTypes[] = {DType::kQ8, DType::kQ4};
+
+// Element i of a row of n.
+inline float QuantisedValue(DType type, const std::byte* row, int64_t n, int64_t i) {
+  const int64_t block = i / kQuantBlock, in_block = i % kQuantBlock;
   f16_t scale = 0;
-  std::memcpy(&scale, row + n + i / kQ8Block * 2, sizeof(scale));
-  return F16ToF32(scale) * static_cast<float>(row[i].byte);
+  std::memcpy(&scale, row + (type == DType::kQ8 ? n : n / 2) + block * 2, sizeof(scale));
+  if (type == DType::kQ8) return F16ToF32(scale) * static_cast<float>(static_cast<int8_t>(row[i]));
+  const int both = static_cast<int>(row[block * 16 + in_block % 16]), code = in_block < 16 ? both % 16 : both / 16;
+  return F16ToF32(scale) * static_cast<float>(code - 8);
 }
 
-// Rows [n_rows, dim] of f32 as q8_0; the f32 rows become what those stand for.
-inline std::vector<q8_t> QuantiseRows(float* rows, int64_t n_rows, int64_t dim) {
-  const int64_t stride = RowStride<q8_t>(dim);
-  std::vector<q8_t> out(n_rows * stride);
+// Rows [n_rows, dim] of f32 as `type`; the f32 rows become what those stand for.
+inline std::vector<std::byte> QuantiseRows(DType type, float* rows, int64_t n_rows, int64_t dim) {
+  const int64_t stride = DTypeRowBytes(type, dim);
+  std::vector<std::byte> out(n_rows * stride);
   for (int64_t r = 0; r < n_rows; ++r) {
-    ConvertF32ToQ8(rows + r * dim, out.data() + r * stride, dim);
-    for (int64_t i = 0; i < dim; ++i) rows[r * dim + i] = Q8Value(out.data() + r * stride, dim, i);
+    std::byte* const row = out.data() + r * stride;
+    ConvertRow(type, rows + r * dim, row, dim);
+    for (int64_t i = 0; i < dim; ++i) rows[r * dim + i] = QuantisedValue(type, row, dim, i);
   }
   return out;
 }
 
+inline std::string QuantTypeName(const testing::TestParamInfo<DType>& info) {
+  return std::string(DTypeName(info.param));
+}
+
 // Quantises the listed tokens of a cache of f32, in which they become what they stand for. Memory that no list names
 // is NaN in both.
-class Q8Twin {
+class QuantisedTwin {
  public:
-  explicit Q8Twin(const FakeCache& f32) : kv_(f32.kv()) {
+  QuantisedTwin(const FakeCache& f32, DType type) : kv_(f32.kv()) {
     EXPECT_EQ(kv_.dtype, DType::kF32);
     const int64_t n_pages = kv_.page_begin[kv_.n_rows];
     const int64_t parts = kv_.block_tokens / kv_.page_tokens;
     int64_t n_blocks = 1;
     for (int64_t i = 0; i < n_pages; ++i) n_blocks = std::max(n_blocks, kv_.page_ids[i] / parts + 1);
     const int64_t n_tokens = n_blocks * kv_.heads_per_block * kv_.block_tokens;
-    kv_.dtype = DType::kQ8;
+    kv_.dtype = type;
     // One byte more, so that rows lie at odd addresses.
     k_.resize(n_tokens * KeyRowBytes(kv_) + 1, std::byte{0xff});
     v_.resize(n_tokens * ValueRowBytes(kv_) + 1, std::byte{0xff});
@@ -65,17 +77,17 @@ class Q8Twin {
       }
     }
   }
-  static void Quantise(const std::byte* f32, const std::byte* q8, int64_t dim) {
+  void Quantise(const std::byte* f32, const std::byte* quantised, int64_t dim) const {
     auto* row = reinterpret_cast<float*>(const_cast<std::byte*>(f32));
-    const std::vector<q8_t> made = QuantiseRows(row, 1, dim);
-    std::memcpy(const_cast<std::byte*>(q8), made.data(), made.size());
+    const std::vector<std::byte> made = QuantiseRows(kv_.dtype, row, 1, dim);
+    std::memcpy(const_cast<std::byte*>(quantised), made.data(), made.size());
   }
 
   PagedKv kv_;
   std::vector<std::byte> k_, v_;
 };
 
-struct Q8Case {
+struct QuantisedCase {
   const char* name;
   CacheShape shape;  // in f32
   int32_t gqa;
@@ -83,7 +95,7 @@ struct Q8Case {
 };
 
 // Every head dim that occurs, odd numbers of tokens, pages of all sizes, windows, groups.
-inline std::vector<Q8Case> Q8Cases() {
+inline std::vector<QuantisedCase> QuantisedCases() {
   const auto f32 = [](CacheShape shape) {
     shape.dtype = DType::kF32;
     return shape;

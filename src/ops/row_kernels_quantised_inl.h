@@ -1,10 +1,10 @@
-// Dot products with rows of q8_0, and weighted sums of them: overloads of what row_kernels_inl.h has for other types.
+// Dot products with quantised rows, and weighted sums of them: overloads of what row_kernels_inl.h has for other types.
 
-#if defined(ARKVALE_OPS_ROW_KERNELS_Q8_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef ARKVALE_OPS_ROW_KERNELS_Q8_INL_H_
-#undef ARKVALE_OPS_ROW_KERNELS_Q8_INL_H_
+#if defined(ARKVALE_OPS_ROW_KERNELS_QUANTISED_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef ARKVALE_OPS_ROW_KERNELS_QUANTISED_INL_H_
+#undef ARKVALE_OPS_ROW_KERNELS_QUANTISED_INL_H_
 #else
-#define ARKVALE_OPS_ROW_KERNELS_Q8_INL_H_
+#define ARKVALE_OPS_ROW_KERNELS_QUANTISED_INL_H_
 #endif
 
 #include "ops/row_loads_inl.h"
@@ -13,28 +13,29 @@ HWY_BEFORE_NAMESPACE();
 namespace arkvale {
 namespace HWY_NAMESPACE {
 
-// Scales of q8_0 rows that are turned to f32 at once, those of 4 rows of the largest head dim at least.
+// Scales of rows that are turned to f32 at once, those of 4 rows of the largest head dim at least.
 constexpr int64_t kScales = 512;
-static_assert(kQ8Block % kN == 0 && kScales == kRowBlock * kQ8MaxRow / kQ8Block);
+static_assert(kQuantBlock % kN == 0 && kScales == kRowBlock * kQuantMaxRow / kQuantBlock);
 
 // sums[4 * h + r] = row r . (packed query h) for rows at p, p + step1, .. of n_blocks blocks with scales [4, n_blocks].
-template <int kHeads>
-HWY_INLINE void DotBlock(const q8_t* const p, int64_t step1, int64_t step2, int64_t step3, int64_t n_blocks,
+template <int kHeads, QuantisedRow Q>
+HWY_INLINE void DotBlock(const Q* const p, int64_t step1, int64_t step2, int64_t step3, int64_t n_blocks,
                          const float* scales, const float* q, float* sums) {
   const DF d;
-  constexpr int64_t kVecs = kQ8Block / kN;
-  const int64_t length = n_blocks * kQ8Block;
+  constexpr int64_t kVecs = kQuantBlock / kN;
+  const int64_t length = n_blocks * kQuantBlock;
   VF acc[kRowBlock][kHeads];
   for (int r = 0; r < kRowBlock; ++r) {
     for (int h = 0; h < kHeads; ++h) acc[r][h] = hn::Zero(d);
   }
   for (int64_t b = 0; b < n_blocks; ++b) {
+    const Q* const block = p + CodeBytes<Q>(b * kQuantBlock);
     const float* const scale = scales + b;
     for (int64_t v = 0; v < kVecs; ++v) {
-      const int64_t at = b * kQ8Block + v * kN;
-      const VF k0 = LoadBlockPart(p, at, scale[0]), k1 = LoadBlockPart(p + step1, at, scale[n_blocks]);
-      const VF k2 = LoadBlockPart(p + step2, at, scale[2 * n_blocks]),
-               k3 = LoadBlockPart(p + step3, at, scale[3 * n_blocks]);
+      const int64_t at = b * kQuantBlock + v * kN;
+      const VF k0 = LoadBlockPart(block, v * kN, scale[0]), k1 = LoadBlockPart(block + step1, v * kN, scale[n_blocks]),
+               k2 = LoadBlockPart(block + step2, v * kN, scale[2 * n_blocks]),
+               k3 = LoadBlockPart(block + step3, v * kN, scale[3 * n_blocks]);
       for (int h = 0; h < kHeads; ++h) {
         const VF qv = hn::LoadU(d, q + h * length + at);
         acc[0][h] = hn::MulAdd(k0, qv, acc[0][h]);
@@ -49,17 +50,18 @@ HWY_INLINE void DotBlock(const q8_t* const p, int64_t step1, int64_t step2, int6
 }
 
 // Scales of n_rows rows of n_blocks blocks to out [n_rows, n_blocks].
-HWY_INLINE void LoadRowScales(const RowCut& cut, const q8_t* rows, int64_t n_rows, int64_t n_blocks, float* out) {
+template <QuantisedRow Q>
+HWY_INLINE void LoadRowScales(const RowCut& cut, const Q* rows, int64_t n_rows, int64_t n_blocks, float* out) {
   for (int64_t r = 0; r < n_rows; ++r) LoadScales(rows + r * cut.stride, cut.length, 0, n_blocks, out + r * n_blocks);
 }
 
 // DotRowsOfGroup for n_rows * n_blocks <= kScales; a constant n_blocks unrolls the rows.
-template <int kHeads>
-HWY_INLINE void DotChunk(const RowCut& cut, const q8_t* rows, int64_t n_rows, int64_t n_blocks, const float* q,
-                         float* out, int64_t out_stride, const std::byte* next) {
+template <int kHeads, QuantisedRow Q>
+HWY_INLINE void DotChunk(const RowCut& cut, const Q* rows, int64_t n_rows, int64_t n_blocks, const float* q, float* out,
+                         int64_t out_stride, const std::byte* next) {
   HWY_ALIGN float scales[kScales];
   HWY_ALIGN float sums[kHeadGroup * kRowBlock];
-  const int64_t stride = n_blocks * (kQ8Block + 2);
+  const int64_t stride = RowStride<Q>(n_blocks * kQuantBlock);
   LoadRowScales(cut, rows, n_rows, n_blocks, scales);
   for (int64_t i = n_rows * n_blocks; i < (n_rows + kRowBlock - 1) / kRowBlock * kRowBlock * n_blocks; ++i)
     scales[i] = 0;
@@ -78,13 +80,13 @@ HWY_INLINE void DotChunk(const RowCut& cut, const q8_t* rows, int64_t n_rows, in
   }
 }
 
-template <int kHeads, bool kShort>
-void DotRowsOfGroup(const RowCut& cut, const q8_t* rows, int64_t n_rows, const float* q, float* out, int64_t out_stride,
+template <int kHeads, bool kShort, QuantisedRow Q>
+void DotRowsOfGroup(const RowCut& cut, const Q* rows, int64_t n_rows, const float* q, float* out, int64_t out_stride,
                     const std::byte* next) {
-  const int64_t n_blocks = cut.length / kQ8Block, chunk = kScales / n_blocks / kRowBlock * kRowBlock;
+  const int64_t n_blocks = cut.length / kQuantBlock, chunk = kScales / n_blocks / kRowBlock * kRowBlock;
   for (int64_t r = 0; r < n_rows; r += chunk) {
     const int64_t n = std::min(chunk, n_rows - r);
-    const q8_t* const from = rows + r * cut.stride;
+    const Q* const from = rows + r * cut.stride;
     const std::byte* const later = next == nullptr ? nullptr : next + r * cut.stride;
     if (n_blocks == 2) {
       DotChunk<kHeads>(cut, from, n, 2, q, out + r, out_stride, later);
@@ -96,24 +98,26 @@ void DotRowsOfGroup(const RowCut& cut, const q8_t* rows, int64_t n_rows, const f
   }
 }
 
-template <int kHeads, int kVecs, bool kShort>
-HWY_INLINE void SumTile(const RowCut& cut, int64_t first, const q8_t* rows, int64_t n_rows, const float* weights,
+template <int kHeads, int kVecs, bool kShort, QuantisedRow Q>
+HWY_INLINE void SumTile(const RowCut& cut, int64_t first, const Q* rows, int64_t n_rows, const float* weights,
                         int64_t weights_stride, float* acc, const std::byte* next) {
   const DF d;
   VF sum[kHeads][kVecs];
   for (int h = 0; h < kHeads; ++h) {
     for (int v = 0; v < kVecs; ++v) sum[h][v] = hn::LoadU(d, acc + h * cut.length + (first + v) * kN);
   }
-  constexpr int64_t kBlocks = std::max<int64_t>(1, kVecs * kN / kQ8Block);
-  const int64_t at = first * kN;
+  constexpr int64_t kBlocks = std::max<int64_t>(1, kVecs * kN / kQuantBlock);
+  // Where a tile is whole blocks, what the loads do is known to the compiler.
+  const int64_t at = first * kN, in_block = kVecs * kN % kQuantBlock == 0 ? 0 : at % kQuantBlock;
   for (int64_t r = 0; r < n_rows; ++r) {
     const int64_t line = (r * cut.stride + 63) / 64 * 64;  // the first that begins in this row: each once
     PrefetchShare(next, line, (r + 1) * cut.stride - line);
-    const q8_t* row = rows + r * cut.stride;
+    const Q* row = rows + r * cut.stride;
     HWY_ALIGN float scales[kBlocks];
-    LoadScales(row, cut.length, at / kQ8Block, kBlocks, scales);
+    LoadScales(row, cut.length, at / kQuantBlock, kBlocks, scales);
+    const Q* const block = row + CodeBytes<Q>(at - in_block);
     VF x[kVecs];
-    for (int v = 0; v < kVecs; ++v) x[v] = LoadBlockPart(row, at + v * kN, scales[v * kN / kQ8Block]);
+    for (int v = 0; v < kVecs; ++v) x[v] = LoadBlockPart(block, in_block + v * kN, scales[v * kN / kQuantBlock]);
     for (int h = 0; h < kHeads; ++h) {
       const VF w = hn::Set(d, weights[h * weights_stride + r]);
       for (int v = 0; v < kVecs; ++v) sum[h][v] = hn::MulAdd(x[v], w, sum[h][v]);

@@ -1,22 +1,22 @@
-// The cache with K and V in 8 bits: what it stores, what it counts, and that nothing else changes.
+// The cache with quantised K and V: what it stores, what it counts, and that nothing else changes.
 #include <gtest/gtest.h>
 
 #include "device/fake_device.h"
 #include "kv/cache_test_util.h"
 #include "kv/hot_bytes.h"
-#include "ops/q8_test_util.h"
+#include "ops/quantised_test_util.h"
 
 namespace arkvale {
 namespace {
 
 // As TestShape, with head dims of one block for K and two for V.
-KvShape Q8Shape() {
+KvShape QuantisedShape(DType type) {
   KvShape shape = TestShape();
   for (KvLayerShape& layer : shape.layers) {
     layer.head_dim_k = 32;
     layer.head_dim_v = 64;
   }
-  shape.dtype = DType::kQ8;
+  shape.dtype = type;
   return shape;
 }
 
@@ -26,20 +26,21 @@ KvOptions Full() {
   return o;
 }
 
-std::vector<float> Quantised(const char* what, int seed, int layer, int64_t position, int n_heads, int dim) {
+std::vector<float> Quantised(DType type, const char* what, int seed, int layer, int64_t position, int n_heads,
+                             int dim) {
   auto row = CacheTestRig::Values(what, seed, layer, position, n_heads * dim);
-  test::QuantiseRows(row.data(), n_heads, dim);
+  test::QuantiseRows(type, row.data(), n_heads, dim);
   return row;
 }
 
-// Dense attention of one position in doubles over K and V as q8_0 keeps them.
-std::vector<double> DenseQ8Row(const KvLayerShape& s, int layer, int seed, int64_t position) {
+// Dense attention of one position in doubles over K and V as `type` keeps them.
+std::vector<double> DenseRow(DType type, const KvLayerShape& s, int layer, int seed, int64_t position) {
   const auto q = CacheTestRig::Values("q", seed, layer, position, s.n_q_heads * s.head_dim_k);
   const int64_t from = s.window > 0 ? std::max<int64_t>(0, position - s.window + 1) : 0;
   std::vector<double> out(s.n_q_heads * s.head_dim_v, 0.0), sums(s.n_q_heads, 0.0);
   for (int64_t t = from; t <= position; ++t) {
-    const auto k = Quantised("k", seed, layer, t, s.n_kv_heads, s.head_dim_k);
-    const auto v = Quantised("v", seed, layer, t, s.n_kv_heads, s.head_dim_v);
+    const auto k = Quantised(type, "k", seed, layer, t, s.n_kv_heads, s.head_dim_k);
+    const auto v = Quantised(type, "v", seed, layer, t, s.n_kv_heads, s.head_dim_v);
     for (int h = 0; h < s.n_q_heads; ++h) {
       const int kv = h / s.q_per_kv();
       double dot = 0;
@@ -53,9 +54,12 @@ std::vector<double> DenseQ8Row(const KvLayerShape& s, int layer, int seed, int64
   return out;
 }
 
-TEST(CacheQ8, PrefillAndStepsAreDenseOnBothTiers) {
+class QuantisedCache : public testing::TestWithParam<DType> {};
+INSTANTIATE_TEST_SUITE_P(, QuantisedCache, testing::ValuesIn(test::kQuantTypes), test::QuantTypeName);
+
+TEST_P(QuantisedCache, PrefillAndStepsAreDenseOnBothTiers) {
   for (const bool moves : {false, true}) {
-    CacheTestRig rig(Q8Shape());
+    CacheTestRig rig(QuantisedShape(GetParam()));
     FakeDevice device;
     auto cache = rig.Make(moves ? &device : nullptr);
     KvOptions o = TestOptions(48);
@@ -65,22 +69,24 @@ TEST(CacheQ8, PrefillAndStepsAreDenseOnBothTiers) {
     ASSERT_TRUE(prefill.ok()) << prefill.status().ToString();
     for (int32_t l = 0; l < rig.shape.n_layers(); ++l) {
       for (const int i : {0, 1, 63, 64, 130}) {
-        EXPECT_LT(MaxDifference((*prefill)[l][i], DenseQ8Row(rig.shape.layers[l], l, 5, i)), 3e-5) << l << " " << i;
+        EXPECT_LT(MaxDifference((*prefill)[l][i], DenseRow(GetParam(), rig.shape.layers[l], l, 5, i)), 3e-5)
+            << l << " " << i;
       }
     }
     for (int i = 0; i < 12; ++i) {
       auto step = RunBatch(rig, *cache, {{seq, 5}});
       ASSERT_TRUE(step.ok());
       for (int32_t l = 0; l < rig.shape.n_layers(); ++l) {
-        EXPECT_LT(MaxDifference((*step)[l][0], DenseQ8Row(rig.shape.layers[l], l, 5, 131 + i)), 3e-5) << "layer " << l;
+        EXPECT_LT(MaxDifference((*step)[l][0], DenseRow(GetParam(), rig.shape.layers[l], l, 5, 131 + i)), 3e-5)
+            << "layer " << l;
       }
     }
     EXPECT_GT(cache->stats(seq)->evicted_pages_now, 0);
   }
 }
 
-TEST(CacheQ8, ABudgetForEverythingIsFullToTheBit) {
-  CacheTestRig rig(Q8Shape());
+TEST_P(QuantisedCache, ABudgetForEverythingIsFullToTheBit) {
+  CacheTestRig rig(QuantisedShape(GetParam()));
   auto cache = rig.Make();
   for (const int32_t page : {8, 64}) {
     const SeqId full = *cache->Create(Full()), budget = *cache->Create(TestOptions(512, page));
@@ -95,8 +101,8 @@ TEST(CacheQ8, ABudgetForEverythingIsFullToTheBit) {
   }
 }
 
-TEST(CacheQ8, RowsDoNotDependOnChunkBatchOrThreads) {
-  CacheTestRig one(Q8Shape(), 1), two(Q8Shape(), 2);
+TEST_P(QuantisedCache, RowsDoNotDependOnChunkBatchOrThreads) {
+  CacheTestRig one(QuantisedShape(GetParam()), 1), two(QuantisedShape(GetParam()), 2);
   auto a = one.Make(), b = two.Make();
   const KvOptions o = TestOptions(48);
   const SeqId alone = *a->Create(o), shared = *b->Create(o), other = *b->Create(Full());
@@ -121,11 +127,11 @@ TEST(CacheQ8, RowsDoNotDependOnChunkBatchOrThreads) {
 }
 
 // Steps, undone steps and forks at random: a tier that moves bytes gives the bits of RAM read in place.
-TEST(CacheQ8, TiersAgreeOnARandomWalkWithForksAndAborts) {
-  CacheTestRig rig(Q8Shape());
+TEST_P(QuantisedCache, TiersAgreeOnARandomWalkWithForksAndAborts) {
+  CacheTestRig rig(QuantisedShape(GetParam()));
   FakeDevice device;
   std::unique_ptr<KvCache> caches[2] = {rig.Make(), rig.Make(&device)};
-  Rng rng("walk_q8/1");
+  Rng rng("walk_quantised/1");
   SeqId parent[2], seq[2];
   for (int i = 0; i < 2; ++i) {
     parent[i] = *caches[i]->Create(Full());
@@ -160,11 +166,12 @@ TEST(CacheQ8, TiersAgreeOnARandomWalkWithForksAndAborts) {
   EXPECT_GT(caches[1]->stats(seq[1])->counters.moved_bytes, 0);
 }
 
-// 8.5 bits per element wherever bytes are counted.
-TEST(CacheQ8, CountsItsOwnBytes) {
-  CacheTestRig rig(Q8Shape());
-  const int64_t token = 2 * (34 + 68);  // of a layer: 2 heads, K of 32 and V of 64 elements
-  EXPECT_EQ(rig.shape.layers[0].token_bytes(DType::kQ8), token);
+// 8.5 or 4.5 bits per element wherever bytes are counted.
+TEST_P(QuantisedCache, CountsItsOwnBytes) {
+  CacheTestRig rig(QuantisedShape(GetParam()));
+  const int64_t block = GetParam() == DType::kQ8 ? 34 : 18;
+  const int64_t token = 2 * (block + 2 * block);  // of a layer: 2 heads, K of 32 and V of 64 elements
+  EXPECT_EQ(rig.shape.layers[0].token_bytes(GetParam()), token);
   EXPECT_EQ(rig.shape.layers[0].token_bytes(DType::kF16), 2 * (64 + 128));
   for (const bool moves : {false, true}) {
     FakeDevice device;
@@ -186,7 +193,7 @@ TEST(CacheQ8, CountsItsOwnBytes) {
             400000);
 }
 
-TEST(CacheQ8, RefusesShapesThatItCannotKeep) {
+TEST_P(QuantisedCache, RefusesShapesThatItCannotKeep) {
   CacheTestRig rig(TestShape());
   const auto message = [&](DType dtype) {
     KvCache::Config config;
@@ -197,9 +204,9 @@ TEST(CacheQ8, RefusesShapesThatItCannotKeep) {
     EXPECT_EQ(cache.status().kind(), StatusKind::kInvalidArgument);
     return cache.status().message();
   };
-  EXPECT_EQ(message(DType::kQ8),
-            "head dim 16 is no multiple of 32, the block of q8_0: use --kv-type f16 for this model");
-  EXPECT_EQ(message(DType::kF32), "K and V of type f32 are not supported: f16 or q8_0");
+  EXPECT_EQ(message(GetParam()), "head dim 16 is no multiple of 32, the block of " +
+                                     std::string(DTypeName(GetParam())) + ": use --kv-type f16 for this model");
+  EXPECT_EQ(message(DType::kF32), "K and V of type f32 are not supported: f16, q8_0 or q4_0");
 }
 
 }  // namespace
