@@ -28,7 +28,7 @@ GENERATE_FIELDS = {
                 "decode_tokens_per_s"},
     "kv": {"policy", "budget_tokens", "page_tokens", "kv_type", "digest", "hot_bytes", "hot_bytes_peak", "digest_bytes",
            "host_bytes", "disk_bytes", "full_bytes", "recalled_pages", "evicted_pages", "recalled_bytes",
-           "recalls_per_step_mean", "selected_pages_mean", "scored_steps", "total_bytes", "audit_recall",
+           "recalls_per_step_mean", "selected_pages_mean", "scored_steps", "total_bytes", "step_bytes", "audit_recall",
            "audit_mass_recall", "plan"},
     "memory": {"rss_peak_bytes"},
     "machine": {"cpu", "threads", "cores", "memory_bytes", "compiler", "build_type", "commit"},
@@ -44,8 +44,8 @@ BENCH_MACHINE_FIELDS = GENERATE_FIELDS["machine"] | {
 EVAL_FIELDS = {"schema", "task", "model", "model_sha256_prefix", "policy", "plan", "budget_tokens", "page_tokens",
                "digest", "topk_pages", "kv_group", "sink_pages", "window_pages", "dense_layers", "kv_type", "feed",
                "seed", "device", "threads", "commit", "record_id", "tokens_context", "tokens_question",
-               "tokens_generated", "kv_hot_bytes", "kv_total_bytes", "digest_bytes", "hot_tokens_per_layer_mean",
-               "recalls_per_step_mean", "wall_ms", "error"}
+               "tokens_generated", "kv_hot_bytes", "kv_total_bytes", "kv_step_bytes", "digest_bytes", "zone",
+               "hot_tokens_per_layer_mean", "recalls_per_step_mean", "wall_ms", "error"}
 
 
 def run(*args, **kwargs):

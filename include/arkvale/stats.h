@@ -54,6 +54,8 @@ struct KvStats {
   int64_t hot_bytes = 0;       // K and V that a step can read without a recall, dense and sliding layers included
   int64_t hot_bytes_peak = 0;  // largest hot_bytes after a committed step or a finished prefill
   int64_t digest_bytes = 0;    // always hot, counted apart
+  // K and V, digests and a zone's value codes that a decode step at this depth reads; with rank-every one that ranks all.
+  int64_t step_bytes = 0;
   int64_t host_bytes = 0;      // backing tier in RAM
   int64_t full_bytes = 0;      // what dense attention would hold at this length
   int64_t total_bytes = 0;     // every page once, the digests and the scores

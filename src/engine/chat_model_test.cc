@@ -96,7 +96,7 @@ class ByHand {
 TEST(Chat, TurnsEqualTheSameIdsFedByHand) {
   const auto engine = Open(SmolLm2());
   ASSERT_NE(engine, nullptr);
-  for (const auto& kv : {Kv(KvPolicyKind::kFull, 0), Kv(KvPolicyKind::kArkvale, 256)}) {
+  for (const auto& kv : {Kv(KvPolicyKind::kFull, 0), Kv(KvPolicyKind::kArkvale, 256), ZoneKv(256)}) {
     const auto chat = Start(*engine, kv);
     ASSERT_NE(chat, nullptr);
     ByHand by_hand(kv);

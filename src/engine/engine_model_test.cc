@@ -42,16 +42,18 @@ TEST(Engine, SmallBudgetEvictsRecallsAndHoldsLess) {
 }
 
 TEST(Engine, PrefillChunksDoNotChangeTheAnswer) {
-  const auto request = Request(Novel(3000), "\nHe said", Kv(KvPolicyKind::kArkvale, 256));
-  std::vector<int32_t> ids;
+  const KvOptions options[] = {Kv(KvPolicyKind::kArkvale, 256), ZoneKv(256)};
+  std::vector<int32_t> ids[2];
   for (const int32_t chunk : {512, 100, 7}) {
-    EngineOptions options = SmolLm2();
-    options.prefill_chunk = chunk;
-    const auto engine = Open(options);
+    EngineOptions with_chunk = SmolLm2();
+    with_chunk.prefill_chunk = chunk;
+    const auto engine = Open(with_chunk);
     ASSERT_NE(engine, nullptr);
-    const auto result = Generate(*engine, request);
-    if (ids.empty()) ids = result.token_ids;
-    EXPECT_EQ(result.token_ids, ids) << chunk;
+    for (int i = 0; i < 2; ++i) {
+      const auto result = Generate(*engine, Request(Novel(3000), "\nHe said", options[i]));
+      if (ids[i].empty()) ids[i] = result.token_ids;
+      EXPECT_EQ(result.token_ids, ids[i]) << chunk;
+    }
   }
 }
 
@@ -193,8 +195,7 @@ TEST(Session, ForkEqualsAFreshRun) {
   auto dense = Session::Make(**runtime, Kv(KvPolicyKind::kFull, 0));
   ASSERT_TRUE(dense.ok());
   ASSERT_TRUE(dense->Prefill(context, false).ok());
-  for (const int64_t budget : {256, 512}) {
-    const KvOptions kv = Kv(KvPolicyKind::kArkvale, budget);
+  for (const KvOptions& kv : {Kv(KvPolicyKind::kArkvale, 256), Kv(KvPolicyKind::kArkvale, 512), ZoneKv(512)}) {
     auto fork = dense->Fork(kv);
     auto fresh = Session::Make(**runtime, kv);
     ASSERT_TRUE(fork.ok() && fresh.ok());

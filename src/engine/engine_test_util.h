@@ -54,6 +54,14 @@ inline KvOptions Kv(KvPolicyKind policy, int64_t budget_tokens) {
   return kv;
 }
 
+// With a zone of all that a step does not read.
+inline KvOptions ZoneKv(int64_t budget_tokens) {
+  KvOptions kv = Kv(KvPolicyKind::kArkvale, budget_tokens);
+  kv.digest = DigestKind::kCode2;
+  kv.zone_tokens = kZoneAll;
+  return kv;
+}
+
 inline GenerateRequest Request(const std::string& context, const std::string& question, const KvOptions& kv) {
   GenerateRequest request;
   request.context = context;

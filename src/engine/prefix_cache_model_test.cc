@@ -59,9 +59,17 @@ KvOptions SmallPages() {
   return kv;
 }
 
+KvOptions SmallZone() {
+  KvOptions kv = ZoneKv(64);
+  kv.page_tokens = 8;
+  kv.zone_tokens = 40;
+  kv.zone_value_bits = 4;
+  return kv;
+}
+
 TEST_F(PrefixCacheTest, APromptThatBeginsAlikeHasTheBitsOfAFreshRun) {
   ASSERT_NO_FATAL_FAILURE(Load(SmolLm2()));
-  const std::vector<KvOptions> options = {Kv(KvPolicyKind::kFull, 0), SmallPages()};
+  const std::vector<KvOptions> options = {Kv(KvPolicyKind::kFull, 0), SmallPages(), SmallZone()};
   std::vector<int32_t> turned(ids_.begin(), ids_.begin() + 180);
   turned[101] = turned[100];  // parts from the text in the middle of a block and of a page
   const std::span<const int32_t> longer = First(190), same = First(171);

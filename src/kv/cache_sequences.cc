@@ -246,17 +246,17 @@ int64_t KvCache::FullBytes(int64_t n_tokens) const {
   return bytes;
 }
 
+int64_t KvCache::Impl::ReadableBytes(const Sequence& seq, int32_t layer) const {
+  const int64_t n_cells = seq.layers[layer].n_cells(seq.n_tokens);
+  const int32_t window = config.shape.layers[layer].window;
+  return TokenBytes(layer) * (window > 0 ? std::min<int64_t>(n_cells, window) : n_cells);
+}
+
 int64_t KvCache::Impl::HotBytes(const Sequence& seq) const {
   int64_t bytes = 0;
   for (int32_t l = 0; l < config.shape.n_layers(); ++l) {
-    const LayerState& layer = seq.layers[l];
-    const int32_t window = config.shape.layers[l].window;
-    if (layer.pages != nullptr) {
-      bytes += layer.pages->hot_bytes();
-    } else {
-      const int64_t n_cells = layer.n_cells(seq.n_tokens);
-      bytes += TokenBytes(l) * (window > 0 ? std::min<int64_t>(n_cells, window) : n_cells);
-    }
+    const auto& pages = seq.layers[l].pages;
+    bytes += pages != nullptr ? pages->hot_bytes() : ReadableBytes(seq, l);
   }
   return bytes;
 }
@@ -282,7 +282,11 @@ Result<KvStats> KvCache::stats(SeqId id) const {
       stats.dropped_tokens += layer.tokens->dropped_tokens();
       stats.score_bytes += layer.tokens->score_bytes();
     }
-    if (layer.pages == nullptr) continue;
+    if (layer.pages == nullptr) {
+      stats.step_bytes += impl_->ReadableBytes(*seq, static_cast<int32_t>(l));
+      continue;
+    }
+    stats.step_bytes += layer.pages->step_bytes();
     stats.host_bytes += block_bytes;
     stats.digest_bytes += layer.pages->digest_bytes();
     const PageTable& table = layer.pages->table();

@@ -136,6 +136,101 @@ TEST(Zone, ForksAndAbortedStepsHaveTheBitsOfASequenceOfTheirOwn) {
   EXPECT_NE(*RunBatch(rig, *cache, {{own, 9}}), *RunBatch(rig, *cache, {{*plain, 9}}));
 }
 
+// Pages beyond which the zones below are too small a part.
+constexpr int64_t kMostPages = 35;
+
+// Items of calls: estimates of all pages of sequences with at most kMostPages, estimates that leave scores of keys,
+// zones that read them.
+struct KeyScoreItems {
+  int ranks_all = 0, leaves = 0, reads = 0;
+};
+KeyScoreItems key_score_items;
+
+Status CountEstimates(const OpContext& ctx, const DigestScoreArgs& args) {
+  for (const DigestScoreItem& item : args.items) {
+    key_score_items.ranks_all += item.pages.empty() && item.n_pages <= kMostPages ? 1 : 0;
+    key_score_items.leaves += item.key_scores != nullptr ? 1 : 0;
+  }
+  return CpuOps().digest_score(ctx, args);
+}
+
+Status CountZones(const OpContext& ctx, const ZoneAttentionArgs& args) {
+  for (const ZoneAttentionItem& item : args.items) key_score_items.reads += item.key_scores != nullptr ? 1 : 0;
+  return CpuOps().zone_attention(ctx, args);
+}
+
+// Every zone computes its scores itself.
+template <typename Item, typename Args>
+Status RunAlone(Status (*op)(const OpContext&, const Args&), const OpContext& ctx, Args args) {
+  std::vector<Item> items(args.items.begin(), args.items.end());
+  for (Item& item : items) item.key_scores = nullptr;
+  args.items = items;
+  return op(ctx, args);
+}
+Status EstimateAlone(const OpContext& ctx, const DigestScoreArgs& args) {
+  return RunAlone<DigestScoreItem>(CpuOps().digest_score, ctx, args);
+}
+Status ZoneAlone(const OpContext& ctx, const ZoneAttentionArgs& args) {
+  return RunAlone<ZoneAttentionItem>(CpuOps().zone_attention, ctx, args);
+}
+
+// A batch of two sequences whose zones are a good part of their pages and one whose zone is not, under the ops of a
+// table.
+std::vector<std::vector<std::vector<std::vector<float>>>> StepsOfThree(const OpTable& ops, const KvOptions& options) {
+  CacheTestRig rig(TestShape());
+  OpContext ctx = rig.ctx();
+  ctx.ops = &ops;
+  const auto cache = *KvCache::Make({.shape = rig.shape, .host_limit_bytes = 64 << 20}, ctx);
+  const std::pair<int64_t, int32_t> zones_and_prompts[] = {{40, 131}, {24, 301}, {kZoneAll, 229}};
+  std::vector<TestItem> steps;
+  for (const auto [zone, prompt] : zones_and_prompts) {
+    KvOptions o = options;
+    o.zone_tokens = zone;
+    steps.push_back({*cache->Create(o), prompt});
+    EXPECT_TRUE(RunBatch(rig, *cache, {{steps.back().seq, prompt, prompt, KvPhase::kPrefillLast}}).ok());
+  }
+  std::vector<std::vector<std::vector<std::vector<float>>>> out;
+  key_score_items = {};
+  for (int i = 0; i < 12; ++i) {  // every sequence fills and opens pages
+    auto rows = RunBatch(rig, *cache, steps);
+    EXPECT_TRUE(rows.ok()) << rows.status().ToString();
+    if (rows.ok()) out.push_back(std::move(*rows));
+  }
+  return out;
+}
+
+TEST(Zone, ScoresThatTheEstimateLeavesAreReadAndGiveTheSameBits) {
+  OpTable counts = CpuOps(), alone = CpuOps();
+  counts.digest_score = CountEstimates;
+  counts.zone_attention = CountZones;
+  alone.digest_score = EstimateAlone;
+  alone.zone_attention = ZoneAlone;
+  constexpr int kItems = 2 * 12 * 3 * 2;  // sequences, steps, managed layers, kv heads
+  for (const CombineKind combine : {CombineKind::kMean, CombineKind::kMax, CombineKind::kSoftmaxPinned}) {
+    for (const int32_t group : {1, 2}) {
+      for (const int32_t rank_every : {1, 3}) {
+        KvOptions o = ZoneOptions(0, 2);
+        o.combine = combine;
+        o.group_heads = group;
+        o.rank_every = rank_every;
+        SCOPED_TRACE(::testing::Message() << "combine " << static_cast<int>(combine) << ", groups of " << group
+                                          << ", rank-every " << rank_every);
+        const auto shared = StepsOfThree(counts, o);
+        const KeyScoreItems n = key_score_items;
+        EXPECT_EQ(shared, StepsOfThree(alone, o));
+        EXPECT_EQ(n.reads, n.leaves);
+        EXPECT_EQ(n.leaves, n.ranks_all) << "a shortlist leaves none";
+        if (rank_every == 1) {
+          EXPECT_EQ(n.leaves, kItems);
+        } else {
+          EXPECT_GT(n.leaves, kItems / 4);
+          EXPECT_LT(n.leaves, kItems / 2);
+        }
+      }
+    }
+  }
+}
+
 TEST(Zone, ValueCodesAreDigestBytes) {
   const KvLayerShape layer = TestShape().layers[0];
   CacheTestRig rig({{layer}});
@@ -148,6 +243,46 @@ TEST(Zone, ValueCodesAreDigestBytes) {
     const int64_t values = 37 * layer.n_kv_heads * MakeValueCodeLayout(bits, 8, layer.head_dim_v)->page_bytes;
     EXPECT_EQ(cache->stats(with)->digest_bytes - cache->stats(without)->digest_bytes, values);
   }
+}
+
+TEST(Zone, AStepReadsItsPagesEveryDigestAndTheZonesValues) {
+  const KvLayerShape layer = TestShape().layers[0];
+  CacheTestRig rig({{layer}});
+  auto cache = rig.Make();
+  const int64_t page = int64_t{8} * layer.n_kv_heads * (layer.head_dim_k + layer.head_dim_v) * 2;
+  const int64_t digests =
+      37 * layer.n_kv_heads * MakeDigestLayout(DigestKind::kCode2, DigestType::kF16, 8, layer.head_dim_k)->bytes();
+  const int64_t values = layer.n_kv_heads * MakeValueCodeLayout(2, 8, layer.head_dim_v)->page_bytes;
+  KvOptions dense = ZoneOptions(0, 2), all = ZoneOptions(0, 2);
+  dense.policy = KvPolicyKind::kFull;
+  all.attend = AttendKind::kAll;
+  // 301 tokens fill 37 pages; the budget of 8 holds the one that is filling.
+  const std::vector<std::pair<KvOptions, int64_t>> expected = {
+      {ZoneOptions(0, 2), 8 * page + digests},
+      {ZoneOptions(24, 2), 8 * page + digests + 3 * values},
+      {ZoneOptions(kZoneAll, 2), 8 * page + digests + 30 * values},
+      {all, 38 * page + digests},
+      {dense, 301 * page / 8}};
+  for (const auto& [options, bytes] : expected) {
+    const SeqId seq = *cache->Create(options);
+    ASSERT_TRUE(RunBatch(rig, *cache, {{seq, 3, 300, KvPhase::kPrefillLast}}).ok());
+    ASSERT_TRUE(RunBatch(rig, *cache, {{seq, 3}}).ok());
+    EXPECT_EQ(cache->stats(seq)->step_bytes, bytes) << "zone " << options.zone_tokens;
+  }
+}
+
+TEST(LeavesKeyScores, WhereTheZoneIsAGoodPartOfThePages) {
+  const PageBudget budget{.pages = 10, .topk = 6, .sinks = 2, .window = 2};
+  constexpr int64_t kAll = std::numeric_limits<int64_t>::max();
+  constexpr int32_t kPages = 12 * kScoredPagesPerZonePage, kZone = kPages / kScoredPagesPerZonePage;
+  EXPECT_FALSE(LeavesKeyScores(budget, kPages, 0));
+  EXPECT_FALSE(LeavesKeyScores(budget, kPages, kZone - 1));
+  EXPECT_TRUE(LeavesKeyScores(budget, kPages, kZone));
+  EXPECT_FALSE(LeavesKeyScores(budget, kPages + 1, kZone));
+  EXPECT_TRUE(LeavesKeyScores(budget, kPages, kAll));
+  // There are no more pages in a zone than outside the budget.
+  EXPECT_FALSE(LeavesKeyScores(budget, 11, kAll));
+  EXPECT_FALSE(LeavesKeyScores(budget, 10, kAll));
 }
 
 TEST(PlanZone, IsTheBestOfWhatIsNotResident) {

@@ -186,7 +186,7 @@ Result<double> OwnContender::Prefill(std::span<const int32_t> ids) {
 // Every hot page is attended to in a step and every digest scored, but by what attends to less or more.
 int64_t OwnContender::StepBytes(int32_t batch) const {
   if (options_.policy == KvPolicyKind::kQuest || options_.attend != AttendKind::kResident) return 0;
-  return context_.runtime().transformer().step_bytes() + batch * (stats_.hot_bytes + stats_.digest_bytes);
+  return context_.runtime().transformer().step_bytes() + batch * stats_.step_bytes;
 }
 
 // K and V are those of all sequences; forks share what they have in common, which counts for each.

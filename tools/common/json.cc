@@ -38,6 +38,7 @@ Json KvJson(const KvOptions& options, KvType type, const KvStats& stats) {
           {"hot_bytes", stats.hot_bytes},
           {"hot_bytes_peak", stats.hot_bytes_peak},
           {"digest_bytes", stats.digest_bytes},
+          {"step_bytes", stats.step_bytes},
           {"host_bytes", stats.host_bytes},
           {"disk_bytes", 0},
           {"full_bytes", stats.full_bytes},

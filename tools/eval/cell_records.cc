@@ -83,4 +83,9 @@ std::string PolicyName(const Json& row) {
   return plan == "-" ? Name(row, "policy") : Name(row, "policy") + ", " + plan;
 }
 
+std::string SummaryName(const Json& row) {
+  const std::string zone = row.contains("zone") ? Name(row, "zone") : "-";
+  return zone == "-" ? Name(row, "digest") : Name(row, "digest") + ", zone " + zone;
+}
+
 }  // namespace arkvale::tools

@@ -40,5 +40,7 @@ std::string Number(const Json& row, const char* name, double factor = 1);
 std::string Name(const Json& row, const char* name);
 // "arkvale", or with its plan: "arkvale, plan-1024-89abcdef".
 std::string PolicyName(const Json& row);
+// "code2", or with its zone: "code2, zone 1024".
+std::string SummaryName(const Json& row);
 
 }  // namespace arkvale::tools

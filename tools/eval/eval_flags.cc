@@ -20,6 +20,13 @@ Status ParseList(const std::string& text, const Parse& parse, std::vector<T>& va
   return OkStatus();
 }
 
+// "0", "1024", "all" or "1024:4": zone[:zone-v] of --kv-opt.
+Status SetZone(const std::string& text, KvOptions& options) {
+  const size_t colon = text.find(':');
+  ARKVALE_RETURN_IF_ERROR(SetKvOption(options, "zone", text.substr(0, colon)));
+  return colon == std::string::npos ? OkStatus() : SetKvOption(options, "zone-v", text.substr(colon + 1));
+}
+
 }  // namespace
 
 void EvalFlags::Add(Cli& cli) {
@@ -44,8 +51,11 @@ void EvalFlags::AddFeed(const FlagGroup& group) {
             "3stage");
 }
 
-void EvalFlags::AddPlans(Cli& cli) {
+void EvalFlags::AddRunCells(Cli& cli) {
   const FlagGroup group(cli, "Cells and output");
+  group.Add("--zones", zones_, "N,...",
+            "tokens that a step estimates from the codes of code2, each a cell: 0, N or all; N:4 with V in 4 bits",
+            "--kv-opt zone");
   group.Add("--plans", plans_, "FILE,...", "per-layer budgets made by `arkvale plan`, each a cell of its policy",
             "none");
 }
@@ -69,17 +79,30 @@ Result<Preset> EvalFlags::preset() const {
   return InvalidArgument("--preset '" + preset_ + "' is unknown: use quick, standard or full");
 }
 
-Result<std::vector<DigestKind>> EvalFlags::Digests(const CellPreset& preset, const KvOptions& base) const {
+Result<std::vector<KvOptions>> EvalFlags::Summaries(const CellPreset& preset, const KvOptions& base) const {
   std::vector<DigestKind> digests = preset.digests.empty() ? std::vector{base.digest} : preset.digests;
   ARKVALE_RETURN_IF_ERROR(ParseList(digests_, ParseDigest, digests));
-  return digests;
+  const bool codes = std::find(digests.begin(), digests.end(), DigestKind::kCode2) != digests.end();
+  std::vector<KvOptions> summaries;
+  for (const DigestKind digest : digests) {
+    KvOptions summary = base;
+    summary.digest = digest;
+    if (zones_.empty()) summaries.push_back(summary);
+    for (const std::string& zone : zones_.empty() ? std::vector<std::string>{} : SplitCommas(zones_)) {
+      ARKVALE_RETURN_IF_ERROR(SetZone(zone, summary));
+      // Other digests stand beside code2 without a zone; without code2 Validate says why a zone cannot be.
+      if (summary.zone_tokens == 0 || digest == DigestKind::kCode2 || !codes) summaries.push_back(summary);
+      summary.zone_value_bits = base.zone_value_bits;
+    }
+  }
+  return summaries;
 }
 
 Result<std::vector<KvOptions>> EvalFlags::Cells(const CellPreset& preset, const ModelInfo& model) const {
   ARKVALE_ASSIGN_OR_RETURN(const KvOptions base, kv_.Get());
   std::vector<KvPolicyKind> policies = preset.policies;
   ARKVALE_RETURN_IF_ERROR(ParseList(policies_, ParseKvPolicy, policies));
-  ARKVALE_ASSIGN_OR_RETURN(const std::vector<DigestKind> digests, Digests(preset, base));
+  ARKVALE_ASSIGN_OR_RETURN(const std::vector<KvOptions> summaries, Summaries(preset, base));
   std::vector<int64_t> budgets = preset.budgets;
   if (!budgets_.empty()) {
     ARKVALE_ASSIGN_OR_RETURN(budgets, ParseNumbers("--budgets", budgets_, 0));
@@ -95,18 +118,18 @@ Result<std::vector<KvOptions>> EvalFlags::Cells(const CellPreset& preset, const 
     if (policy == KvPolicyKind::kFull) continue;
     for (const int64_t page : pages) {
       for (const int64_t budget : budgets) {
-        for (const DigestKind digest : digests) {
-          KvOptions cell = base;
+        for (const KvOptions& summary : summaries) {
+          KvOptions cell = summary;
           cell.policy = policy;
           cell.page_tokens = static_cast<int32_t>(std::min<int64_t>(page, INT32_MAX));
           cell.budget_tokens = budget;
           // Quest's page bounds are the cuboid-max digest, whatever the list says.
-          cell.digest = policy == KvPolicyKind::kQuest ? DigestKind::kCuboidMax : digest;
+          if (policy == KvPolicyKind::kQuest) cell.digest = DigestKind::kCuboidMax;
           if (!BudgetsPages(policy)) cell.page_tokens = base.page_tokens;
           const Status valid = cell.Validate(model.n_layers, model.n_kv_heads);
           if (valid.ok()) cells.push_back(RoundBudget(cell));
           if (!valid.ok() && !(budgets_.empty() && pages_.empty())) return valid;
-          if (policy != KvPolicyKind::kArkvale) break;  // no choice of digests
+          if (policy != KvPolicyKind::kArkvale) break;  // no choice of digests and zones
         }
       }
       if (!BudgetsPages(policy)) break;  // nor of pages
@@ -115,7 +138,7 @@ Result<std::vector<KvOptions>> EvalFlags::Cells(const CellPreset& preset, const 
   return cells;
 }
 
-Result<NamedPlan> EvalFlags::PlanCells(const PlanInput& plan, const std::vector<DigestKind>& digests,
+Result<NamedPlan> EvalFlags::PlanCells(const PlanInput& plan, const std::vector<KvOptions>& summaries,
                                        const ApplyPlanText& apply) const {
   ARKVALE_ASSIGN_OR_RETURN(const KvOptions base, kv_.Get());
   ARKVALE_ASSIGN_OR_RETURN(KvOptions cell, kv_.WithPlan(plan, base, apply));
@@ -131,8 +154,10 @@ Result<NamedPlan> EvalFlags::PlanCells(const PlanInput& plan, const std::vector<
                              plan.path + ": add it, or leave the plan out");
     }
   }
-  for (const DigestKind digest : digests) {
-    cell.digest = digest;
+  for (const KvOptions& summary : summaries) {
+    cell.digest = summary.digest;
+    cell.zone_tokens = summary.zone_tokens;
+    cell.zone_value_bits = summary.zone_value_bits;
     named.options.push_back(cell);
   }
   return named;
@@ -149,10 +174,10 @@ Result<EvalCells> EvalFlags::CellsAndPlans(const CellPreset& preset, const Model
   ARKVALE_ASSIGN_OR_RETURN(cells.options, Cells(preset, model));
   if (plans_.empty()) return cells;
   ARKVALE_ASSIGN_OR_RETURN(const KvOptions base, kv_.Get());
-  ARKVALE_ASSIGN_OR_RETURN(const std::vector<DigestKind> digests, Digests(preset, base));
+  ARKVALE_ASSIGN_OR_RETURN(const std::vector<KvOptions> summaries, Summaries(preset, base));
   for (const std::string& path : SplitCommas(plans_)) {
     ARKVALE_ASSIGN_OR_RETURN(const PlanInput plan, ReadPlan(path));
-    ARKVALE_ASSIGN_OR_RETURN(NamedPlan named, PlanCells(plan, digests, apply));
+    ARKVALE_ASSIGN_OR_RETURN(NamedPlan named, PlanCells(plan, summaries, apply));
     for (const NamedPlan& other : cells.plans) {
       if (other.options.front() != named.options.front()) continue;
       return InvalidArgument("--plans " + plans_ + ": " + named.name + " gives the same budgets as " + other.name +

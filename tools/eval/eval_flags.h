@@ -1,4 +1,4 @@
-// What every eval task is told: model, cells (policy x budget x page x digest), preset, output.
+// What every eval task is told: model, cells (policy x budget x page x digest x zone), preset, output.
 #pragma once
 
 #include <cstdint>
@@ -39,8 +39,8 @@ class EvalFlags {
   // --limit, for tasks with records. `text`: what it counts; `shown`: how many --help says there are without it.
   void AddLimit(const FlagGroup& group, const char* text, const char* shown);
 
-  // --plans, for tasks that run plans' cells.
-  void AddPlans(Cli& cli);
+  // --zones and --plans, for tasks that do not only rank pages but run their cells.
+  void AddRunCells(Cli& cli);
 
   Result<EngineOptions> engine() const { return engine_.Get(); }
   Result<Preset> preset() const;
@@ -50,7 +50,8 @@ class EvalFlags {
   // One cell per valid combination, without full attention, which every task runs anyway. Budgets are rounded.
   // InvalidArgument where a list names what does not fit the model.
   Result<std::vector<KvOptions>> Cells(const CellPreset& preset, const ModelInfo& model) const;
-  // Those, then one per plan and, of an arkvale plan, digest: its page size is the plan's. Errors as Engine::ApplyPlan;
+  // Those, then one per plan and, of an arkvale plan, digest and zone: its page size is the plan's. Errors as
+  // Engine::ApplyPlan;
   // InvalidArgument where a flag contradicts a plan, or two plans are the same.
   Result<EvalCells> CellsAndPlans(const CellPreset& preset, const Runtime& runtime) const;
   Result<EvalCells> CellsAndPlans(const CellPreset& preset, const ModelInfo& model, const ApplyPlanText& apply) const;
@@ -62,13 +63,14 @@ class EvalFlags {
   bool quiet() const { return quiet_; }
 
  private:
-  Result<std::vector<DigestKind>> Digests(const CellPreset& preset, const KvOptions& base) const;
-  Result<NamedPlan> PlanCells(const PlanInput& plan, const std::vector<DigestKind>& digests,
+  // What a cell knows of pages that it does not read: `base` with each digest and zone.
+  Result<std::vector<KvOptions>> Summaries(const CellPreset& preset, const KvOptions& base) const;
+  Result<NamedPlan> PlanCells(const PlanInput& plan, const std::vector<KvOptions>& summaries,
                               const ApplyPlanText& apply) const;
 
   EngineFlags engine_;
   KvFlags kv_;
-  std::string preset_ = "quick", policies_, budgets_, pages_, digests_, plans_, out_,
+  std::string preset_ = "quick", policies_, budgets_, pages_, digests_, zones_, plans_, out_,
               feed_ = FeedingName(Feeding::kThreeStage);
   int64_t limit_ = 0;
   const CLI::Option* kv_opt_ = nullptr;

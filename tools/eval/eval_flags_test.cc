@@ -18,7 +18,7 @@ class Task {
     flags.AddLimit(group, "only the first records", "all");
     flags.AddFeed(group);
     flags.Add(cli_);
-    flags.AddPlans(cli_);
+    flags.AddRunCells(cli_);
     args.insert(args.begin(), {"test", "-m", "m.gguf"});
     std::vector<char*> argv;
     for (std::string& arg : args) argv.push_back(arg.data());
@@ -78,8 +78,8 @@ std::string File(const std::string& name, const std::string& text) {
   return path;
 }
 
-Result<EvalCells> Cells(std::vector<std::string> args) {
-  args.insert(args.end(), {"--policies", "quest", "--budgets", "512"});
+Result<EvalCells> Cells(std::vector<std::string> args, const std::string& policies = "quest") {
+  args.insert(args.end(), {"--policies", policies, "--budgets", "512"});
   const CellPreset preset = {.policies = {}, .budgets = {}, .pages = {32}};
   return Task(std::move(args)).flags.CellsAndPlans(preset, {.n_layers = 3, .n_kv_heads = 2}, Apply);
 }
@@ -108,6 +108,29 @@ TEST(EvalFlags, APlanIsACellOfItsPolicyPageAndEveryDigest) {
   // Nominal 3 pages less 2 sinks and a window page: at least 1; the other layer's 15 pages less those 4: all 11.
   EXPECT_EQ(planned["topk_pages"], 6.0);
   EXPECT_EQ(CellFields(run, cells->options[3])["budget_tokens"], 140);
+}
+
+TEST(EvalFlags, AZoneIsACellOfItsOwnUnderCode2) {
+  const std::string pages = File("plan-z.json", "pages");
+  const auto cells =
+      Cells({"--digests", "cuboid-mean,code2", "--zones", "0,512:4,all", "--plans", pages}, "arkvale,quest");
+  ASSERT_TRUE(cells.ok()) << cells.status().ToString();
+  std::vector<std::string> names;
+  const RunInfo run{.task = "t", .model = "m", .model_sha256_prefix = "0", .kv_opt = "", .plans = cells->plans};
+  for (const KvOptions& cell : cells->options) {
+    const Json row = CellFields(run, cell);
+    names.push_back(Name(row, "policy") + " " + SummaryName(row));
+  }
+  EXPECT_EQ(names, (std::vector<std::string>{"arkvale cuboid-mean", "arkvale code2", "arkvale code2, zone 512:4",
+                                             "arkvale code2, zone all", "quest cuboid-max", "arkvale cuboid-mean",
+                                             "arkvale code2", "arkvale code2, zone 512:4", "arkvale code2, zone all"}));
+  EXPECT_EQ(cells->options[3].zone_value_bits, 2) << "the 4 of another zone";
+  EXPECT_EQ(cells->plans[0].options.size(), 4u);
+  EXPECT_EQ(Cells({"--kv-opt", "zone=64"}, "arkvale")->options[0].zone_tokens, 64) << "without --zones";
+  ExpectRefused(Cells({"--digests", "code1", "--zones", "64"}, "arkvale").status(),
+                "zone with digest code1: only code2 can stand for the keys; use it, or zone=0");
+  EXPECT_NE(Cells({"--zones", "1k"}, "arkvale").status().message().find("1k"), std::string::npos);
+  EXPECT_NE(Cells({"--zones", "64:3"}, "arkvale").status().message().find("zone-v"), std::string::npos);
 }
 
 TEST(EvalFlags, TopkThatIsGivenWinsOverAPlans) {

@@ -114,7 +114,7 @@ void FidelityFlags::Add(Cli& cli) {
       "none");
   group.Add("--steps-out", steps_out, "FILE", "JSON lines, one per step", "none");
   eval.Add(cli);
-  eval.AddPlans(cli);
+  eval.AddRunCells(cli);
 }
 
 Status FidelityFlags::Check() const {

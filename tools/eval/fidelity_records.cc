@@ -118,6 +118,7 @@ SegmentRun Read(const Json& record) {
   run.kv_hot_bytes = record.at("kv_hot_bytes").get<int64_t>();
   run.kv_total_bytes = record.at("kv_total_bytes").get<int64_t>();
   run.digest_bytes = record.at("digest_bytes").get<int64_t>();
+  run.kv_step_bytes = record.at("kv_step_bytes").get<int64_t>();
   run.audit = ReadAudit(record);
   if (!run.error.empty()) return run;
   run.prefill_kl_nats = record.at("prefill_kl_nats").get<double>();

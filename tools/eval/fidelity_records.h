@@ -37,7 +37,7 @@ struct SegmentRun {
   std::string floor_error;       // not empty: there is no floor
   double prefill_kl_nats = 0, wall_ms = 0, estimate_select_ms = 0;
   double hot_tokens_per_layer = 0, recalls_per_step = 0;
-  int64_t kv_hot_bytes = 0, kv_total_bytes = 0, digest_bytes = 0;
+  int64_t kv_hot_bytes = 0, kv_total_bytes = 0, digest_bytes = 0, kv_step_bytes = 0;
   KvAudit audit;
 };
 

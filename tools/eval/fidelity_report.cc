@@ -74,6 +74,7 @@ Json CellRow(Json row, const CellTotals& totals, const CellTotals& dense) {
               {"kv_hot_bytes", totals.kv_hot_bytes},
               {"kv_total_bytes", totals.kv_total_bytes},
               {"digest_bytes", totals.digest_bytes},
+              {"kv_step_bytes", totals.kv_step_bytes},
               {"hot_tokens_per_layer_mean", Mean(totals.hot_tokens)},
               {"recalls_per_step_mean", Mean(totals.recalls)},
               {"audit_recall", audited ? Json(totals.audit.set_recall()) : Json(nullptr)},
@@ -126,18 +127,33 @@ std::string FidelityTable(const Json& summary) {
   std::string text =
       "KL to dense attention over f16 K and V in nats, mean [95 % interval over windows]; estimate + select as a share "
       "of a step's time\n\n" +
-      MarkdownHead({"context", "policy", "budget", "page", "digest", "kv", "kl", "kl p99", "same top", "ppl ratio",
-                    "kl copy", "same top copy", "hot tokens/layer", "hot MiB", "digest MiB", "recalls/step", "audit",
-                    "step ms", "est+sel"});
+      MarkdownHead({"context",          "policy",    "budget",     "page",
+                    "digest",           "kv",        "kl",         "kl p99",
+                    "same top",         "ppl ratio", "kl copy",    "same top copy",
+                    "hot tokens/layer", "hot MiB",   "digest MiB", "MiB/step",
+                    "recalls/step",     "audit",     "step ms",    "est+sel"});
   constexpr double kMiB = 1.0 / (1 << 20);
   for (const Json& row : summary["cells"]) {
-    text += MarkdownRow(
-        {Field(row, "context_tokens"), PolicyName(row), Field(row, "budget_tokens"), Field(row, "page_tokens"),
-         Field(row, "digest"), Field(row, "kv_type"), KlCell(row, "kl_mean", "at_floor"), Field(row, "kl_p99"),
-         Field(row, "same_top"), Field(row, "ppl_ratio"), KlCell(row, "kl_copy", "at_floor_copy"),
-         Field(row, "same_top_copy"), Field(row, "hot_tokens_per_layer_mean"), Field(row, "kv_hot_bytes", kMiB),
-         Field(row, "digest_bytes", kMiB), Field(row, "recalls_per_step_mean"), Field(row, "audit_recall"),
-         Field(row, "step_ms_median"), Field(row, "estimate_select_share", 100) + " %"});
+    text += MarkdownRow({Field(row, "context_tokens"),
+                         PolicyName(row),
+                         Field(row, "budget_tokens"),
+                         Field(row, "page_tokens"),
+                         SummaryName(row),
+                         Field(row, "kv_type"),
+                         KlCell(row, "kl_mean", "at_floor"),
+                         Field(row, "kl_p99"),
+                         Field(row, "same_top"),
+                         Field(row, "ppl_ratio"),
+                         KlCell(row, "kl_copy", "at_floor_copy"),
+                         Field(row, "same_top_copy"),
+                         Field(row, "hot_tokens_per_layer_mean"),
+                         Field(row, "kv_hot_bytes", kMiB),
+                         Field(row, "digest_bytes", kMiB),
+                         Field(row, "kv_step_bytes", kMiB),
+                         Field(row, "recalls_per_step_mean"),
+                         Field(row, "audit_recall"),
+                         Field(row, "step_ms_median"),
+                         Field(row, "estimate_select_share", 100) + " %"});
   }
   const Json& dense = summary["cells"][kDenseCell];
   text += "\nfloor " + Short(summary["kl_floor"].get<double>()) +
@@ -147,7 +163,7 @@ std::string FidelityTable(const Json& summary) {
   for (const Json& row : summary["cells"]) {
     if (row["errors"] != 0) {
       text += Field(row, "errors") + " windows of " + PolicyName(row) + " " + Field(row, "budget_tokens") + " " +
-              Field(row, "digest") + " ended with an error: see the records\n";
+              SummaryName(row) + " ended with an error: see the records\n";
     }
   }
   return text + VersusTable(summary);

@@ -27,6 +27,7 @@ void CellTotals::Add(const SegmentRun& run) {
   kv_hot_bytes = std::max(kv_hot_bytes, run.kv_hot_bytes);
   kv_total_bytes = std::max(kv_total_bytes, run.kv_total_bytes);
   digest_bytes = std::max(digest_bytes, run.digest_bytes);
+  kv_step_bytes = std::max(kv_step_bytes, run.kv_step_bytes);
   audit.Add(run.audit);
   floor_errors += run.floor_error.empty() ? 0 : 1;
   WindowTotals& window = Window(run.segment.WindowId());

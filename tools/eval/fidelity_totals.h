@@ -26,13 +26,13 @@ struct CellTotals {
 
   KvOptions options;
   int64_t context_tokens = 0;
-  std::string plan;                                                // that made the cell; empty: none
-  std::vector<WindowTotals> windows;                               // in the order of their first record
-  std::vector<double> kl_floor, kl_floor_copy;                     // every step; of dense attention
-  std::vector<double> step_ms;                                     // every step
-  std::vector<double> prefill_kl, hot_tokens, recalls;             // every run
-  double steps_ms = 0, estimate_select_ms = 0;                     // sums over all steps
-  int64_t kv_hot_bytes = 0, kv_total_bytes = 0, digest_bytes = 0;  // largest
+  std::string plan;                                     // that made the cell; empty: none
+  std::vector<WindowTotals> windows;                    // in the order of their first record
+  std::vector<double> kl_floor, kl_floor_copy;          // every step; of dense attention
+  std::vector<double> step_ms;                          // every step
+  std::vector<double> prefill_kl, hot_tokens, recalls;  // every run
+  double steps_ms = 0, estimate_select_ms = 0;          // sums over all steps
+  int64_t kv_hot_bytes = 0, kv_total_bytes = 0, digest_bytes = 0, kv_step_bytes = 0;  // largest
   KvAudit audit;
   int64_t errors = 0, floor_errors = 0;
 

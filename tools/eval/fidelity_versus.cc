@@ -54,7 +54,8 @@ bool Rivals(const CellTotals& our_cell, const CellTotals& their_cell) {
   if (MeanBudgetTokens(theirs) != MeanBudgetTokens(ours)) return false;
   if (BudgetsPages(theirs.policy) && theirs.page_tokens != ours.page_tokens) return false;
   if (theirs.policy == ours.policy) {
-    return !our_cell.plan.empty() && their_cell.plan.empty() && theirs.ResolvedDigest() == ours.ResolvedDigest();
+    return !our_cell.plan.empty() && their_cell.plan.empty() && theirs.ResolvedDigest() == ours.ResolvedDigest() &&
+           ZoneName(theirs) == ZoneName(ours);
   }
   return ours.policy == KvPolicyKind::kArkvale && theirs.policy != KvPolicyKind::kFull;
 }
@@ -73,6 +74,7 @@ Json VersusRow(const CellTotals& ours, const CellTotals& theirs) {
               {"budget_tokens", MeanBudgetTokens(ours.options)},
               {"page_tokens", pages ? Json(ours.options.page_tokens) : Json(nullptr)},
               {"digest", pages ? Json(DigestName(ours.options.ResolvedDigest())) : Json(nullptr)},
+              {"zone", ours.options.ReadsZone() ? Json(ZoneName(ours.options)) : Json(nullptr)},
               {"versus", KvPolicyName(theirs.options.policy)},
               {"versus_plan", name(theirs.plan)}};
   row.update(PairedFields(ours, theirs, ProseKl, ""));
@@ -109,7 +111,7 @@ std::string VersusTable(const Json& summary) {
     const int64_t left_out = row["left_out"].get<int64_t>() + row["left_out_copy"].get<int64_t>();
     const std::string versus = PolicyName({{"policy", row["versus"]}, {"plan", row["versus_plan"]}});
     text += MarkdownRow({Number(row, "context_tokens"), PolicyName(row), Number(row, "budget_tokens"),
-                         Number(row, "page_tokens"), Name(row, "digest"), versus, Difference(row, "kl_diff"),
+                         Number(row, "page_tokens"), SummaryName(row), versus, Difference(row, "kl_diff"),
                          Difference(row, "kl_copy_diff"), Number(row, "windows"), std::to_string(left_out)});
   }
   return text;

@@ -49,7 +49,7 @@ void AddFlags(Cli& cli, Flags& flags) {
             "wrap prompts in the model's chat template, but for few-shot and code sets: auto, on or off", "auto");
   flags.eval.AddFeed(group);
   flags.eval.Add(cli);
-  flags.eval.AddPlans(cli);
+  flags.eval.AddRunCells(cli);
 }
 
 // The sets that are asked for; else the preset's, which are all in the folder but for quick.

@@ -98,7 +98,7 @@ std::string WithBounds(const Json& row, const std::string& name) {
 }
 
 std::vector<std::string> CellNames(const Json& row) {
-  return {PolicyName(row), Number(row, "budget_tokens"), Number(row, "page_tokens"), Name(row, "digest")};
+  return {PolicyName(row), Number(row, "budget_tokens"), Number(row, "page_tokens"), SummaryName(row)};
 }
 
 std::string Row(std::vector<std::string> begin, const Json& row, const std::vector<std::string>& end) {

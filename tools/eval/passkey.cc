@@ -53,7 +53,7 @@ void AddFlags(Cli& cli, Flags& flags) {
   flags.eval.AddLimit(group, "only the first records of each length: seed by seed, depths from the start on", "all");
   flags.eval.AddFeed(group);
   flags.eval.Add(cli);
-  flags.eval.AddPlans(cli);
+  flags.eval.AddRunCells(cli);
 }
 
 Status ApplyPreset(const Flags& flags, Preset preset, int64_t ctx_tokens, Plan& plan) {

@@ -110,7 +110,7 @@ std::string PasskeyTable(const Json& summary) {
   for (const Json& row : summary["cells"]) {
     text += MarkdownRow(
         {Number(row, "length_tokens"), PolicyName(row), Number(row, "budget_tokens"), Number(row, "page_tokens"),
-         Name(row, "digest"),
+         SummaryName(row),
          WithInterval(row["accuracy"].get<double>(), row["wilson_lo"].get<double>(), row["wilson_hi"].get<double>()),
          Number(row, "strict"), Number(row, "kept"), Number(row, "gained"), Number(row, "hot_tokens_per_layer_mean"),
          Number(row, "kv_hot_bytes", kMiB), Number(row, "digest_bytes", kMiB), Number(row, "errors")});

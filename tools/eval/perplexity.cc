@@ -54,7 +54,7 @@ void AddFlags(Cli& cli, Flags& flags) {
             "the preset's");
   flags.eval.AddLimit(group, "only the first chunks of each text", "the preset's");
   flags.eval.Add(cli);
-  flags.eval.AddPlans(cli);
+  flags.eval.AddRunCells(cli);
 }
 
 Result<Text> ReadChunks(const Runtime& runtime, const std::string& path, int64_t chunk_tokens, int64_t limit) {

@@ -93,11 +93,11 @@ std::string PerplexityTable(const Json& summary) {
                     "hot MiB", "digest MiB", "chunks", "errors"});
   constexpr double kMiB = 1.0 / (1 << 20);
   for (const Json& row : summary["cells"]) {
-    text += MarkdownRow({Name(row, "text"), Number(row, "chunk_tokens"), PolicyName(row), Number(row, "budget_tokens"),
-                         Number(row, "page_tokens"), Name(row, "digest"), IntervalOf(row, "ppl"),
-                         IntervalOf(row, "ppl_ratio"), Number(row, "hot_tokens_per_layer_mean"),
-                         Number(row, "kv_hot_bytes", kMiB), Number(row, "digest_bytes", kMiB), Number(row, "records"),
-                         Number(row, "errors")});
+    text +=
+        MarkdownRow({Name(row, "text"), Number(row, "chunk_tokens"), PolicyName(row), Number(row, "budget_tokens"),
+                     Number(row, "page_tokens"), SummaryName(row), IntervalOf(row, "ppl"), IntervalOf(row, "ppl_ratio"),
+                     Number(row, "hot_tokens_per_layer_mean"), Number(row, "kv_hot_bytes", kMiB),
+                     Number(row, "digest_bytes", kMiB), Number(row, "records"), Number(row, "errors")});
   }
   return text;
 }

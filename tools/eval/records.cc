@@ -29,7 +29,7 @@ constexpr std::array kIdentity = {"schema",       "task",          "model",     
                                   "dense_layers", "kv_type",       "kv_opt",      "audit_every",
                                   "rope",         "feed",          "seed",        "device",
                                   "threads",      "commit",        "record_id",   "max_new_tokens",
-                                  "plan"};
+                                  "plan",         "zone"};
 
 std::string Identity(const Json& record) {
   Json identity;
@@ -95,6 +95,11 @@ std::string PlanName(const RunInfo& run, const KvOptions& options) {
   return "";
 }
 
+std::string ZoneName(const KvOptions& o) {
+  const std::string tokens = o.zone_tokens == kZoneAll ? "all" : std::to_string(o.zone_tokens);
+  return o.zone_value_bits == 2 ? tokens : tokens + ":" + std::to_string(o.zone_value_bits);
+}
+
 Json CellFields(const RunInfo& run, const KvOptions& o) {
   const bool full = o.policy == KvPolicyKind::kFull;
   const auto unless_full = [&](Json value) { return full ? Json(nullptr) : std::move(value); };
@@ -111,6 +116,7 @@ Json CellFields(const RunInfo& run, const KvOptions& o) {
           {"budget_tokens", unless_full(MeanBudgetTokens(o))},
           {"page_tokens", of_pages(o.page_tokens)},
           {"digest", of_pages(DigestName(o.ResolvedDigest()))},
+          {"zone", o.ReadsZone() ? Json(ZoneName(o)) : Json(nullptr)},
           {"topk_pages", of_pages(plan.empty() ? Json(MakePageBudget(o, o.dense_layers, true).topk) : MeanTopk(o))},
           {"kv_group", of_pages(o.group_heads)},
           {"sink_pages", of_pages(o.sink_pages)},
@@ -135,6 +141,7 @@ Json StatsFields(const KvStats& stats) {
   return {{"kv_hot_bytes", stats.hot_bytes_peak},
           {"kv_total_bytes", stats.total_bytes},
           {"digest_bytes", stats.digest_bytes},
+          {"kv_step_bytes", stats.step_bytes},
           {"hot_tokens_per_layer_mean", stats.hot_tokens_per_layer()},
           {"recalls_per_step_mean", RecallsPerStep(stats)},
           {"audit_recall", audited ? Json(stats.audit.set_recall()) : Json(nullptr)},

@@ -48,6 +48,9 @@ struct RunInfo {
 // Of the run's plan that made this cell; empty: none did.
 std::string PlanName(const RunInfo& run, const KvOptions& options);
 
+// As --zones has it: "1024", "all", with V in 4 bits "1024:4".
+std::string ZoneName(const KvOptions& options);
+
 // Common fields that name a cell: schema .. commit. What a policy does not know is null. Of a cell that one of the
 // run's plans made, `plan` is its name (else null), budget_tokens and topk_pages are means over the layers it plans.
 Json CellFields(const RunInfo& run, const KvOptions& options);

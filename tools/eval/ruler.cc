@@ -68,7 +68,7 @@ void AddFlags(Cli& cli, Flags& flags) {
   flags.eval.AddLimit(group, "only the first records of each task and length", "all");
   flags.eval.AddFeed(group);
   flags.eval.Add(cli);
-  flags.eval.AddPlans(cli);
+  flags.eval.AddRunCells(cli);
 }
 
 Status ParseTasks(const std::string& text, std::vector<const RulerTask*>& tasks) {

@@ -92,11 +92,11 @@ std::string RulerTable(const Json& summary) {
   };
   for (const Json& row : summary["cells"]) {
     const std::string task = Name(row, "ruler_task");
-    text += MarkdownRow({Number(row, "length_tokens"), task, PolicyName(row), Number(row, "budget_tokens"),
-                         Number(row, "page_tokens"), Name(row, "digest"), interval(row, "score"),
-                         Number(row, "score_dense"), interval(row, "diff"), Number(row, "hot_tokens_per_layer_mean"),
-                         Number(row, "kv_hot_bytes", kMiB), Number(row, "digest_bytes", kMiB), Number(row, "records"),
-                         Number(row, "errors")});
+    text +=
+        MarkdownRow({Number(row, "length_tokens"), task, PolicyName(row), Number(row, "budget_tokens"),
+                     Number(row, "page_tokens"), SummaryName(row), interval(row, "score"), Number(row, "score_dense"),
+                     interval(row, "diff"), Number(row, "hot_tokens_per_layer_mean"), Number(row, "kv_hot_bytes", kMiB),
+                     Number(row, "digest_bytes", kMiB), Number(row, "records"), Number(row, "errors")});
     if (!row["counts"].get<bool>()) discounted.insert(task + " at length " + Number(row, "length_tokens"));
   }
   for (const std::string& what : discounted) {
