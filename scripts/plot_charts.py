@@ -29,6 +29,8 @@ def label(cell):
     parts = [cell["policy"]]
     if cell["policy"] == "arkvale" and cell.get("digest"):
         parts.append(cell["digest"])
+    if cell.get("zone"):
+        parts.append(f'zone {cell["zone"]}')
     if cell["policy"] != "full" and cell.get("page_tokens") not in (None, 32):
         parts.append(f'p {cell["page_tokens"]}')
     if cell.get("plan"):

@@ -99,12 +99,12 @@ class Folders(unittest.TestCase):
         self.addCleanup(held.cleanup)
         self.dir = pathlib.Path(held.name)
 
-
-class Plot(Folders):
     def texts(self, name):
         root = xml.etree.ElementTree.parse(self.dir / f"{name}.svg").getroot()
         return {"".join(node.itertext()).strip() for node in root.iter("{http://www.w3.org/2000/svg}text")}
 
+
+class Plot(Folders):
     def test_draws_every_task_the_same_twice(self):
         folders = [write_folder(self.dir / task, task) for task in TASKS]
         for out in ("one", "two"):
@@ -213,6 +213,40 @@ class KeptShare(Folders):
         self.assertIn("no record", result.stderr)
         self.assertEqual(self.run_it(self.dir / "nowhere").returncode, 1)
         self.assertEqual(self.run_it().returncode, 2)
+
+
+class Cost(Folders):
+    """Full attention, two budgets of a digest with and without a zone; in another folder q8_0 beside it."""
+
+    def folder(self, name, rows, contexts=(2048,)):
+        full = cell(kv_type="f16", kl_mean=0.0, kl_copy=0.0, step_ms_median=9.0, kv_step_bytes=9 << 20)
+        rows = [row | {"context_tokens": context} for row in [full, *rows] for context in contexts]
+        return write_folder(self.dir / name, "fidelity",
+                            {"summary": {"task": "fidelity", "model": "m", "cells": rows}}, records="")
+
+    def run_it(self, *arguments):
+        return subprocess.run([sys.executable, SOURCE / "scripts/plot_cost.py", *map(str, arguments)],
+                              capture_output=True, text=True, timeout=300)
+
+    def test_every_scheme_is_a_line(self):
+        ours = [cell("arkvale", budget, "code2", zone=zone, kv_type="f16", kl_mean=9.0 / budget, kl_copy=1.0,
+                     step_ms_median=5.0, kv_step_bytes=budget << 10) for budget in (512, 1024) for zone in (None, "all:4")]
+        q8 = [cell(kv_type="q8_0", kl_mean=1e-4, kl_copy=2e-4, step_ms_median=8.0, kv_step_bytes=5 << 20)]
+        folders = [self.folder("ours", ours), self.folder("q8", q8)]
+        result = self.run_it("-o", self.dir / "out", "--format", "svg", *folders)
+        self.assertEqual((result.returncode, result.stdout, result.stderr), (0, "", ""))
+        self.assertLessEqual({"arkvale code2", "arkvale code2 zone all:4", "full q8_0", "full, f16", "prose", "copied text",
+                              "ms a step", "m: 2048 tokens"}, self.texts("out/cost"))
+
+    def test_what_cannot_be_drawn_is_told(self):
+        two = self.folder("two", [], contexts=(1024, 2048))
+        for arguments, message in (([two], "1024, 2048 tokens: choose"), (["--context", 9, two], "no context of 9"),
+                                   ([write_folder(self.dir / "r", "ruler")], "not what"), ([self.dir / "no"], "no such")):
+            result = self.run_it(*arguments)
+            self.assertEqual((result.returncode, result.stdout), (1, ""))
+            self.assertIn(message, result.stderr)
+            self.assertEqual(len(result.stderr.splitlines()), 1)
+        self.assertEqual(self.run_it("--context", "x", two).returncode, 2)
 
 
 class Reproduce(Folders):
