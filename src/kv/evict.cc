@@ -1,6 +1,7 @@
 #include "kv/evict.h"
 
 #include <algorithm>
+#include <bit>
 #include <functional>
 
 #include "kv/grow.h"
@@ -64,6 +65,8 @@ void ResidencyPlan::Reserve(int64_t n_pages, int64_t n_moves, bool with_zone) {
   GrowCapacity(evictions, n_moves + 1);  // a dropped page may stand there beside itself
   GrowCapacity(top_k.keys, with_zone ? n_pages : n_moves);
   GrowCapacity(marks, n_pages / 64 + 1);
+  GrowCapacity(zone_scores, with_zone ? n_pages : 0);
+  GrowCapacity(zone_best, with_zone ? n_pages : 0);
 }
 
 void PlanStep(const ResidencyInput& in, ResidencyPlan& plan) {
@@ -94,17 +97,20 @@ void PlanZone(const ResidencyInput& in, int64_t n_zone, ResidencyPlan& plan, std
   for (const int32_t page : plan.recalls) mark(page);
 
   zone.clear();
-  for (int32_t page = begin; page < end; ++page) {
-    if ((plan.marks[page / 64] >> page % 64 & 1) == 0) zone.push_back(page);
+  for (int32_t first = begin / 64 * 64; first < end; first += 64) {
+    uint64_t left = ~plan.marks[first / 64];
+    if (first < begin) left &= ~uint64_t{0} << (begin - first);
+    if (end - first < 64) left &= (uint64_t{1} << (end - first)) - 1;
+    for (; left != 0; left &= left - 1) zone.push_back(first + std::countr_zero(left));
   }
   if (std::ssize(zone) <= n_zone) return;
-  std::vector<uint64_t>& keys = plan.top_k.keys;
-  keys.resize(zone.size());
-  std::transform(zone.begin(), zone.end(), keys.begin(), [&](int32_t page) { return in.ranking.Key(page); });
-  std::nth_element(keys.begin(), keys.begin() + n_zone, keys.end(), std::greater<>());
+  plan.zone_scores.resize(zone.size());
+  plan.zone_best.resize(n_zone);
+  std::transform(zone.begin(), zone.end(), plan.zone_scores.begin(),
+                 [&](int32_t page) { return in.ranking.Score(page); });
+  TopKInOrder(plan.zone_scores, plan.zone_best, plan.top_k);
+  for (int64_t i = 0; i < n_zone; ++i) zone[i] = zone[plan.zone_best[i]];
   zone.resize(n_zone);
-  std::transform(keys.begin(), keys.begin() + n_zone, zone.begin(), RankedIndex);
-  std::sort(zone.begin(), zone.end());
 }
 
 void PlanAfterPrefill(const ResidencyInput& in, ResidencyPlan& plan) {

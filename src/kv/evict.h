@@ -27,6 +27,8 @@ struct ResidencyPlan {
   // Kept for their memory.
   TopKScratch top_k;
   std::vector<uint64_t> marks;
+  std::vector<float> zone_scores;
+  std::vector<int32_t> zone_best;
 
   // Memory for a plan of n_pages pages of which at most n_moves are hot or selected, and to rank them all where a zone
   // is planned: making it allocates nothing then.

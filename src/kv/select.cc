@@ -101,11 +101,11 @@ void CombineScores(const CombineInput& in, std::span<float> out, std::span<float
   for (float& x : out) x *= share;
 }
 
-uint64_t PageRanking::Key(int32_t page) const {
-  if (pages.empty()) return RankKey(scores[page], page);
+float PageRanking::Score(int32_t page) const {
+  if (pages.empty()) return scores[page];
   const auto found = std::lower_bound(pages.begin(), pages.end(), page);
   const bool listed = found != pages.end() && *found == page;
-  return RankKey(listed ? scores[found - pages.begin()] : -kInfinity, page);
+  return listed ? scores[found - pages.begin()] : -kInfinity;
 }
 
 void SelectPages(const PageRanking& ranking, int32_t begin, int32_t end, int32_t k, std::vector<int32_t>& selected,

@@ -65,8 +65,10 @@ struct PageRanking {
   std::span<const float> scores;        // by page; where `pages` are listed, of those
   std::span<const int32_t> pages = {};  // ascending; empty: all
 
+  // -inf where `pages` lack it.
+  float Score(int32_t page) const;
   // The larger key ranks first (ops/top_k.h).
-  uint64_t Key(int32_t page) const;
+  uint64_t Key(int32_t page) const { return RankKey(Score(page), page); }
 };
 
 // The best min(k, candidates) pages of [begin, end), best first; of the listed pages, where there are some: they must
