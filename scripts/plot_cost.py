@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What nearness to full attention costs: mean KL over the time of a step, and over the bytes that it reads.
 
-  plot_cost.py [-o DIR] [--context N] [--format svg,png] FOLDER ...
+  plot_cost.py [-o DIR] [--context N] [--without LINE,...] [--format svg,png] FOLDER ...
 
 A FOLDER is what `arkvale eval fidelity --copy --out` made; several are drawn as one, such as runs of other digests or
 with another --kv-type: full attention over it is a star. Times are comparable as far as the folders were made on the
@@ -39,13 +39,16 @@ def read_cells(folders, context):
     return summaries[0]["model"], cells
 
 
+def line_name(cell):
+    return label(cell) if cell["kv_type"] == "f16" else f'{label(cell)} {cell["kv_type"]}'
+
+
 def lines_of(cells, cost, kind):
     """{label: [(cost, KL)] by budget}; cells at KL 0 have no place on a log axis."""
     lines = collections.OrderedDict()
     for c in cells:
         if c.get(kind):
-            name = label(c) if c["kv_type"] == "f16" else f'{label(c)} {c["kv_type"]}'
-            lines.setdefault(name, {})[c["budget_tokens"] or 0] = (COSTS[cost][0] * c[cost], c[kind])
+            lines.setdefault(line_name(c), {})[c["budget_tokens"] or 0] = (COSTS[cost][0] * c[cost], c[kind])
     return {name: [at for _, at in sorted(points.items())] for name, points in lines.items()}
 
 
@@ -79,11 +82,14 @@ def main():
     parser.add_argument("folders", nargs="+", metavar="FOLDER", type=pathlib.Path)
     parser.add_argument("-o", "--output", metavar="DIR", type=pathlib.Path, help="default: the first folder")
     parser.add_argument("--context", metavar="N", type=int, help="tokens of context, where there are several")
+    parser.add_argument("--without", metavar="LINE,...", type=lambda text: text.split(","), default=[],
+                        help="lines left out, by their names in the legend")
     parser.add_argument("--format", type=parse_formats, default=["svg", "png"], help="svg, png or both (the default)")
     options = parser.parse_args()
     configure()
     try:
         model, cells = read_cells(options.folders, options.context)
+        cells = [c for c in cells if line_name(c) not in options.without]
         out = options.output or options.folders[0]
         out.mkdir(parents=True, exist_ok=True)
         save(draw(cells), "cost", f'{model}: {cells[0]["context_tokens"]} tokens', out, options.format)

@@ -235,6 +235,9 @@ class Cost(Folders):
         folders = [self.folder("ours", ours), self.folder("q8", q8)]
         result = self.run_it("-o", self.dir / "out", "--format", "svg", *folders)
         self.assertEqual((result.returncode, result.stdout, result.stderr), (0, "", ""))
+        self.assertEqual(self.run_it("-o", self.dir / "less", "--without", "full q8_0,arkvale code2", *folders).returncode, 0)
+        self.assertTrue({"full q8_0", "arkvale code2"}.isdisjoint(self.texts("less/cost")))
+        self.assertIn("arkvale code2 zone all:4", self.texts("less/cost"))
         self.assertLessEqual({"arkvale code2", "arkvale code2 zone all:4", "full q8_0", "full, f16", "prose", "copied text",
                               "ms a step", "m: 2048 tokens"}, self.texts("out/cost"))
 
