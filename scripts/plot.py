@@ -341,12 +341,17 @@ def configure():
                          "axes.edgecolor": INK, "axes.spines.top": False, "axes.spines.right": False})
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", metavar="FOLDER|PLAN", type=pathlib.Path)
-    parser.add_argument("-o", "--output", metavar="DIR", type=pathlib.Path, help="default: the folder itself")
+def parser_of(text, folders="FOLDER", output="the first folder"):
+    """What every plotting script takes; `text`: its docstring."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", metavar=folders, type=pathlib.Path)
+    parser.add_argument("-o", "--output", metavar="DIR", type=pathlib.Path, help=f"default: {output}")
     parser.add_argument("--format", type=parse_formats, default=["svg", "png"], help="svg, png or both (the default)")
-    options = parser.parse_args()
+    return parser
+
+
+def main():
+    options = parser_of(__doc__, "FOLDER|PLAN", "the folder itself").parse_args()
     configure()
     failed = 0
     plans = []

@@ -10,12 +10,10 @@ MiB of K, V, digests and codes that a step reads on the right. Dotted: full atte
 Exit codes: 0 drawn, 1 a folder that cannot be drawn, 2 wrong flags.
 """
 
-import argparse
 import collections
-import pathlib
 import sys
 
-from plot import BadFolder, configure, parse_formats, read_summary, save
+from plot import BadFolder, configure, parser_of, read_summary, save
 from plot_charts import (BLACK, BLUE, BROWN, GREEN, GREY, GRID, MARKERS, ORANGE, PINK, RED, SKY, label, legend, panels)
 
 COLOURS = [BLUE, ORANGE, GREEN, PINK, SKY, RED, BROWN, GREY]
@@ -78,13 +76,10 @@ def draw(cells):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", metavar="FOLDER", type=pathlib.Path)
-    parser.add_argument("-o", "--output", metavar="DIR", type=pathlib.Path, help="default: the first folder")
+    parser = parser_of(__doc__)
     parser.add_argument("--context", metavar="N", type=int, help="tokens of context, where there are several")
     parser.add_argument("--without", metavar="LINE,...", type=lambda text: text.split(","), default=[],
                         help="lines left out, by their names in the legend")
-    parser.add_argument("--format", type=parse_formats, default=["svg", "png"], help="svg, png or both (the default)")
     options = parser.parse_args()
     configure()
     try:

@@ -14,13 +14,11 @@ saving is what its bytes are less than full attention's, 0 where no budget is eq
 Exit codes: 0 drawn, 1 a folder that cannot be drawn, 2 wrong flags.
 """
 
-import argparse
 import collections
-import pathlib
 import sys
 from statistics import fmean as mean
 
-from plot import BadFolder, configure, parse_formats, read_records, save
+from plot import BadFolder, configure, parser_of, read_records, save
 from plot_charts import BLACK, GRID, label, legend, line_style, panels
 
 DROPPED_FOR_GOOD = ("streaming", "h2o", "tova", "snapkv", "pyramidkv", "xkv")
@@ -116,12 +114,9 @@ def draw(sets, lines):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", metavar="FOLDER", type=pathlib.Path)
-    parser.add_argument("-o", "--output", metavar="DIR", type=pathlib.Path, help="default: the first folder")
+    parser = parser_of(__doc__)
     parser.add_argument("--skip", metavar="N", type=int, default=0,
                         help="records at the start of each set left out: those a plan was measured on")
-    parser.add_argument("--format", type=parse_formats, default=["svg", "png"], help="svg, png or both (the default)")
     options = parser.parse_args()
     configure()
     try:
