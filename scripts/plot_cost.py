@@ -4,9 +4,10 @@
   plot_cost.py [-o DIR] [--context N] [--without LINE,...] [--format svg,png] FOLDER ...
 
 A FOLDER is what `arkvale eval fidelity --copy --out` made; several are drawn as one, such as runs of other digests or
-with another --kv-type: full attention over it is a star. Times are comparable as far as the folders were made on the
-same idle machine. `cost`: a line per scheme, a point per budget; prose above, copied text below; ms a step on the left,
-MiB of K, V, digests and codes that a step reads on the right. Dotted: full attention over f16, which is where KL is 0.
+with another --kv-type: full attention over it is a star. What several folders have is the first one's. Times are
+comparable as far as the folders were made on the same idle machine. `cost`: a line per scheme, a point per budget;
+prose above, copied text below; ms a step on the left, MiB of K, V, digests and codes that a step reads on the right.
+Dotted: full attention over f16, which is where KL is 0.
 Exit codes: 0 drawn, 1 a folder that cannot be drawn, 2 wrong flags.
 """
 
@@ -46,7 +47,7 @@ def lines_of(cells, cost, kind):
     lines = collections.OrderedDict()
     for c in cells:
         if c.get(kind):
-            lines.setdefault(line_name(c), {})[c["budget_tokens"] or 0] = (COSTS[cost][0] * c[cost], c[kind])
+            lines.setdefault(line_name(c), {}).setdefault(c["budget_tokens"] or 0, (COSTS[cost][0] * c[cost], c[kind]))
     return {name: [at for _, at in sorted(points.items())] for name, points in lines.items()}
 
 

@@ -60,9 +60,9 @@ Json CellRow(Json row, const std::vector<std::string>& ids, const RecordsById& r
   row.update({{"agree", MeanOf(records, "agree")},
               {"same_answer", MeanOf(records, "same_answer")},
               {"buckets", Buckets(buckets)}});
-  for (const char* field :
-       {"same_prefix_tokens", "kv_hot_bytes", "kv_total_bytes", "digest_bytes", "hot_tokens_per_layer_mean",
-        "recalls_per_step_mean", "audit_recall", "tokens_context", "tokens_question", "tokens_generated"}) {
+  for (const char* field : {"same_prefix_tokens", "kv_hot_bytes", "kv_total_bytes", "digest_bytes", "kv_step_bytes",
+                            "hot_tokens_per_layer_mean", "recalls_per_step_mean", "audit_recall", "tokens_context",
+                            "tokens_question", "tokens_generated"}) {
     row[field] = MeanOf(records, field);
   }
   row["truncated"] = n_truncated;

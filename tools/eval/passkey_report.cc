@@ -55,8 +55,9 @@ Json CellRow(Json labels, int64_t length_tokens, const RecordsById& records, con
                  {"gained", c.gained},
                  {"dense_accuracy", Share(c.dense_correct, c.n)},
                  {"counts", static_cast<double>(c.dense_correct) >= kMinDenseAccuracy * static_cast<double>(c.n)}});
-  for (const char* field : {"kv_hot_bytes", "kv_total_bytes", "digest_bytes", "hot_tokens_per_layer_mean",
-                            "recalls_per_step_mean", "audit_recall", "tokens_context", "filler_chars"}) {
+  for (const char* field :
+       {"kv_hot_bytes", "kv_total_bytes", "digest_bytes", "kv_step_bytes", "hot_tokens_per_layer_mean",
+        "recalls_per_step_mean", "audit_recall", "tokens_context", "filler_chars"}) {
     labels[field] = MeanOf(records, field);
   }
   labels["errors"] = c.errors;

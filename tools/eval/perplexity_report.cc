@@ -31,8 +31,8 @@ Json CellRow(Json row, const RecordsById& records, const RecordsById& dense) {
   row["records"] = records.size();
   row.update(ExpOfMean("ppl", nll));
   row.update(ExpOfMean("ppl_ratio", diff));
-  for (const char* field : {"kv_hot_bytes", "kv_total_bytes", "digest_bytes", "hot_tokens_per_layer_mean",
-                            "recalls_per_step_mean", "audit_recall"}) {
+  for (const char* field : {"kv_hot_bytes", "kv_total_bytes", "digest_bytes", "kv_step_bytes",
+                            "hot_tokens_per_layer_mean", "recalls_per_step_mean", "audit_recall"}) {
     row[field] = MeanOf(records, field);
   }
   row["errors"] = n_errors;

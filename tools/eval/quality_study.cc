@@ -22,10 +22,8 @@ Json QualityFields(const RunInfo& run, const KvOptions& options, const QualityRe
                {"tokens_generated", record.tokens_generated},
                {"steps", record.steps}});
   // No sequence of the cell ran.
-  for (const char* name :
-       {"kv_hot_bytes", "kv_total_bytes", "digest_bytes", "hot_tokens_per_layer_mean", "recalls_per_step_mean"}) {
-    json[name] = nullptr;
-  }
+  const Json held = StatsFields({});
+  for (const auto& [name, _] : held.items()) json[name] = nullptr;
   json["wall_ms"] = record.wall_ms;
   json["error"] = nullptr;
   return json;

@@ -26,8 +26,9 @@ Json CellRow(Json row, const RecordsById& records, const RecordsById& dense) {
   }
   row.update(PairedScores(scores, dense_scores));
   row.update({{"counts", Mean(dense_scores) >= kMinDenseScore}});
-  for (const char* field : {"kv_hot_bytes", "kv_total_bytes", "digest_bytes", "hot_tokens_per_layer_mean",
-                            "recalls_per_step_mean", "audit_recall", "tokens_context", "haystack_size"}) {
+  for (const char* field :
+       {"kv_hot_bytes", "kv_total_bytes", "digest_bytes", "kv_step_bytes", "hot_tokens_per_layer_mean",
+        "recalls_per_step_mean", "audit_recall", "tokens_context", "haystack_size"}) {
     row[field] = MeanOf(records, field);
   }
   row["errors"] = n_errors;
